@@ -3,8 +3,9 @@
 package cairn
 
 import (
-	_ "github.com/google/go-cmp/cmp"
 	_ "github.com/anishathalye/porcupine"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/olekukonko/tablewriter"
 	_ "github.com/prometheus/client_golang/prometheus"
 	_ "github.com/spf13/cobra"
 	_ "github.com/spf13/pflag"
@@ -17,5 +18,4 @@ import (
 	_ "golang.org/x/sys/unix"
 	_ "google.golang.org/grpc"
 	_ "google.golang.org/protobuf/proto"
-	_ "github.com/olekukonko/tablewriter"
 )

@@ -1,0 +1,77 @@
+package cairn
+
+// Code is a gRPC status code (the numbers of google.golang.org/grpc/codes).
+type Code uint32
+
+// The codes that the API's errors use.
+const (
+	CodeCanceled           Code = 1
+	CodeUnknown            Code = 2
+	CodeInvalidArgument    Code = 3
+	CodeDeadlineExceeded   Code = 4
+	CodeNotFound           Code = 5
+	CodePermissionDenied   Code = 7
+	CodeResourceExhausted  Code = 8
+	CodeFailedPrecondition Code = 9
+	CodeOutOfRange         Code = 11
+	CodeUnimplemented      Code = 12
+	CodeInternal           Code = 13
+	CodeUnavailable        Code = 14
+	CodeDataLoss           Code = 15
+	CodeUnauthenticated    Code = 16
+)
+
+// Error is an error of the API: what a client sees, code and text exactly as etcd's
+// (etcd api/v3/v3rpc/rpctypes/error.go, and server v3rpc/util.go for the codes on the wire).
+// The values below are compared by identity; doors turn them into a status.
+type Error struct {
+	Code Code
+	Text string
+}
+
+// Error is the text alone, as etcd's error strings are compared literally.
+func (e *Error) Error() string { return e.Text }
+
+func apiError(code Code, text string) *Error { return &Error{Code: code, Text: text} }
+
+// Errors of requests that are wrong in themselves, found before they are proposed.
+var (
+	ErrEmptyKey          = apiError(CodeInvalidArgument, "etcdserver: key is not provided")
+	ErrKeyNotFound       = apiError(CodeInvalidArgument, "etcdserver: key not found")
+	ErrValueProvided     = apiError(CodeInvalidArgument, "etcdserver: value is provided")
+	ErrLeaseProvided     = apiError(CodeInvalidArgument, "etcdserver: lease is provided")
+	ErrTooManyOps        = apiError(CodeInvalidArgument, "etcdserver: too many operations in txn request")
+	ErrDuplicateKey      = apiError(CodeInvalidArgument, "etcdserver: duplicate key given in txn request")
+	ErrInvalidSortOption = apiError(CodeInvalidArgument, "etcdserver: invalid sort option")
+	ErrRequestTooLarge   = apiError(CodeInvalidArgument, "etcdserver: request is too large")
+	ErrInvalidClientAPI  = apiError(CodeInvalidArgument, "etcdserver: invalid client api version")
+	ErrBadMemberURLs     = apiError(CodeInvalidArgument, "etcdserver: given member URLs are invalid")
+)
+
+// Errors of requests that do not fit the store's state.
+var (
+	ErrCompacted      = apiError(CodeOutOfRange, "etcdserver: mvcc: required revision has been compacted")
+	ErrFutureRev      = apiError(CodeOutOfRange, "etcdserver: mvcc: required revision is a future revision")
+	ErrNoSpace        = apiError(CodeResourceExhausted, "etcdserver: mvcc: database space exceeded")
+	ErrLeaseNotFound  = apiError(CodeNotFound, "etcdserver: requested lease not found")
+	ErrLeaseExists    = apiError(CodeFailedPrecondition, "etcdserver: lease already exists")
+	ErrLeaseTTL       = apiError(CodeOutOfRange, "etcdserver: too large lease TTL")
+	ErrMemberNotFound = apiError(CodeNotFound, "etcdserver: member not found")
+	ErrCorrupt        = apiError(CodeDataLoss, "etcdserver: corrupt cluster")
+	ErrNotLeader      = apiError(CodeFailedPrecondition, "etcdserver: not leader")
+	ErrBadTransferee  = apiError(CodeFailedPrecondition, "etcdserver: bad leader transferee")
+	ErrWatchCanceled  = apiError(CodeCanceled, "etcdserver: watch canceled")
+)
+
+// Errors of the moment: no leader, too much to do, the end of the process.
+var (
+	ErrNoLeader        = apiError(CodeUnavailable, "etcdserver: no leader")
+	ErrLeaderChanged   = apiError(CodeUnavailable, "etcdserver: leader changed")
+	ErrStopped         = apiError(CodeUnavailable, "etcdserver: server stopped")
+	ErrTimeout         = apiError(CodeUnavailable, "etcdserver: request timed out")
+	ErrTooManyRequests = apiError(CodeUnknown, "etcdserver: too many requests")
+	ErrCanceled        = apiError(CodeCanceled, "etcdserver: request canceled")
+	// ErrDamaged answers a request that met a record whose checksum does not match; the log
+	// of the server names the file and the offset.
+	ErrDamaged = apiError(CodeDataLoss, "etcdserver: stored data is damaged; see the server's log")
+)
