@@ -1,0 +1,42 @@
+package member
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// The ids are what etcd 3.7 prints for a cluster of one with default settings.
+func TestIDs(t *testing.T) {
+	id := ID([]string{"http://localhost:2380"}, "etcd-cluster")
+	if id != 0x8e9e05c52164694d {
+		t.Errorf("member id %x", id)
+	}
+	if c := ClusterID([]uint64{id}); c != 0xcdf818194e3a8c32 {
+		t.Errorf("cluster id %x", c)
+	}
+}
+
+func TestEncode(t *testing.T) {
+	s := NewSet(5, []Member{{ID: 9, PeerURLs: []string{"http://b"}}, {ID: 3, PeerURLs: []string{"http://a"}}})
+	s.SetAttributes(9, "nine", []string{"http://c"})
+	s.SetAttributes(77, "nobody", nil)
+	s.SetVersion("3.7.0")
+	b, err := s.Encode(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(s.List(), again.List()); d != "" || again.Version() != "3.7.0" || again.ClusterID() != 5 {
+		t.Fatalf("decoding does not give back what was encoded: %s", d)
+	}
+	if got := again.List(); got[0].ID != 3 || got[1].Name != "nine" {
+		t.Fatalf("members: %+v", got)
+	}
+	if _, err := Decode([]byte("{")); err == nil {
+		t.Fatal("a cut membership was accepted")
+	}
+}
