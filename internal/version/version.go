@@ -43,8 +43,9 @@ func GitSHA() string {
 	return "unknown"
 }
 
-// Text is what `--version` prints. The first line is etcd's: tools read the version off it.
+// Text is what `--version` prints. The first four lines are etcd's, where tools
+// read them; ours comes after.
 func Text() string {
-	return fmt.Sprintf("etcd Version: %s\nCairn Version: %s\nGit SHA: %s\nGo Version: %s\n"+
-		"Go OS/Arch: %s/%s\n", Etcd, Cairn, GitSHA(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n"+
+		"Cairn Version: %s\n", Etcd, GitSHA(), runtime.Version(), runtime.GOOS, runtime.GOARCH, Cairn)
 }

@@ -9,8 +9,8 @@ import (
 // TestText holds the output against what tools parse: the first line, and one line per fact.
 func TestText(t *testing.T) {
 	lines := strings.Split(strings.TrimSuffix(Text(), "\n"), "\n")
-	want := []string{`^etcd Version: 3\.7\.3$`, `^Cairn Version: \d+\.\d+\.\d+`, `^Git SHA: \S+$`,
-		`^Go Version: \S+`, `^Go OS/Arch: \w+/\w+$`}
+	want := []string{`^etcd Version: 3\.7\.3$`, `^Git SHA: \S+$`, `^Go Version: \S+`,
+		`^Go OS/Arch: \w+/\w+$`, `^Cairn Version: \d+\.\d+\.\d+$`}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines, want %d: %q", len(lines), len(want), lines)
 	}
