@@ -1,0 +1,184 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+)
+
+// layer is one line of the map: packages that know the lines below and not each other.
+type layer struct {
+	name     string
+	packages []string // directories; what is below one belongs to it
+	reason   string
+}
+
+// layers is the map of the project, from the bottom up. A package imports only from lines below its
+// own; siblings never import each other. (The habit is that of Go's go/build/deps_test.go.)
+var layers = []layer{
+	{"version", []string{"internal/version"},
+		"the version strings are constants that anyone may print"},
+	{"vocabulary", []string{"."},
+		"revisions, requests, errors are words that all parts share; they do nothing"},
+	{"outside world", []string{"vfs", "clock"},
+		"files and time have one door each, so that tests can put a false world behind it"},
+	{"wire", []string{"wire"},
+		"the codec of hot messages is used by what stores them and by what serves them"},
+	{"logs on disk", []string{"revlog", "wal", "checkpoint"},
+		"files know bytes and positions, not what the bytes mean"},
+	{"tables", []string{"command", "mvcc", "lease", "alarm", "member"},
+		"each holds one kind of replicated data; what crosses them is written once, in state"},
+	{"machine", []string{"state"},
+		"applying commands is deterministic: it knows neither raft nor clients"},
+	{"owners", []string{"node", "watch", "upkeep"},
+		"they drive the machine and hand on its events; doors reach them through interfaces"},
+	{"doors", []string{"v3", "ops"},
+		"a door declares the backend that it needs and never sees raft, wal or revlog"},
+	{"assembly", []string{"server"},
+		"the only package that knows everyone"},
+	{"tools", []string{"cli", "bench"},
+		"command-line tools and the load generator are clients"},
+	{"main", []string{"cmd"},
+		"main picks the verb"},
+	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint"},
+		"tests of the whole look at everything and nothing looks at them"},
+}
+
+// testTrees are directories that hold tests alone; the rules for tests hold in them.
+var testTrees = []string{"e2e", "check", "sim", "difftest", "internal/lint", "vfs/vfstest"}
+
+// closed lists packages below the doors that a package above must not import although they are
+// lower: the door's backend stands between.
+var closed = []struct {
+	from   []string
+	to     []string
+	reason string
+}{
+	{[]string{"v3", "ops"}, []string{"wal", "revlog", "checkpoint", "node", "state"},
+		"a door sees the backend that it declares, never raft, wal or revlog"},
+	{[]string{"cli", "bench", "cmd"}, []string{"node", "watch", "state", "lease"},
+		"tools are clients: they go through the API, or read files with the packages of the files"},
+}
+
+// rank returns the line of dir and the entry of the line that holds it; -1 if it is not on the map.
+func rank(dir string) (line int, entry string) {
+	for i, l := range layers {
+		for _, p := range l.packages {
+			if dir == p || p != "." && strings.HasPrefix(dir, p+"/") {
+				return i, p
+			}
+		}
+	}
+	return -1, ""
+}
+
+// internalDir turns an import path into a directory of this module.
+func internalDir(importPath string) (string, bool) {
+	if importPath == modulePath {
+		return ".", true
+	}
+	dir, ok := strings.CutPrefix(importPath, modulePath+"/")
+	return dir, ok
+}
+
+// checkLattice holds the imports of one file against the map. Test files may look at siblings.
+func checkLattice(s *source) []Finding {
+	from, fromEntry := rank(s.dir)
+	if from < 0 {
+		return []Finding{s.finding(s.ast.Package, "lattice",
+			"package %s is not on the map: give it a line in internal/lint/lattice.go", s.dir)}
+	}
+	var out []Finding
+	for importPath, pos := range importsOf(s) {
+		dir, ok := internalDir(importPath)
+		if !ok {
+			continue
+		}
+		to, toEntry := rank(dir)
+		switch {
+		case to < 0:
+			out = append(out, s.finding(pos, "lattice", "%s is not on the map", dir))
+		case toEntry == fromEntry || s.test && to <= from:
+		case to > from:
+			out = append(out, s.finding(pos, "lattice", "%s (%s) must not know %s (%s): %s",
+				s.dir, layers[from].name, dir, layers[to].name, layers[from].reason))
+		case to == from:
+			out = append(out, s.finding(pos, "lattice", "%s and %s are siblings: %s",
+				s.dir, dir, layers[from].reason))
+		}
+		for _, c := range closed {
+			if !s.test && slices.Contains(c.from, fromEntry) && slices.Contains(c.to, toEntry) {
+				out = append(out, s.finding(pos, "lattice", "%s must not import %s: %s",
+					s.dir, dir, c.reason))
+			}
+		}
+	}
+	return out
+}
+
+// module is a third-party dependency: what it is for and who may use it. Tests may use any.
+type module struct {
+	prefix string // of import paths
+	users  []string
+	reason string
+}
+
+// modules is every dependency that the product may have. Another one needs a line here and a reason
+// in ARCHITECTURE.md.
+var modules = []module{
+	{"go.etcd.io/raft/v3", []string{"wal", "state", "node", "server"},
+		"consensus belongs to node; wal stores its types"},
+	{"go.etcd.io/etcd/api/v3", []string{"command", "state", "watch", "v3", "ops", "server", "cli",
+		"bench", "lease", "alarm", "member"},
+		"the public API's types, so that the contract is etcd's own"},
+	{"go.etcd.io/etcd/client", []string{"cli", "bench"},
+		"the client library is for tools and tests"},
+	{"go.etcd.io/bbolt", []string{"server", "state", "cli", "v3"},
+		"bbolt is the format of backup files and nothing else"},
+	{"go.yaml.in/yaml/v3", []string{"server/config", "cli"},
+		"configuration files"},
+	{"google.golang.org/grpc", []string{"v3", "ops", "server", "cli", "bench", "node"},
+		"doors and clients speak gRPC; the core does not"},
+	{"google.golang.org/protobuf", []string{"wire", "command", "state", "mvcc", "watch", "v3",
+		"ops", "server", "cli", "bench", "node", "lease", "alarm", "member", "wal"},
+		"protowire is how stored records are encoded"},
+	{"github.com/prometheus", []string{"ops", "server"},
+		"metrics are fed through the fields of ops.Metrics; no other package knows the library"},
+	{"github.com/tidwall/btree", []string{"mvcc", "watch", "lease"},
+		"ordered indexes"},
+	{"github.com/spf13", []string{"cli", "cmd", "bench"},
+		"command lines of the tools; the server's flags are table-driven"},
+	{"github.com/olekukonko/tablewriter", []string{"cli"},
+		"etcdctl's table output"},
+	{"go.uber.org/zap", []string{"cli"},
+		"the client library logs through zap; nothing else does"},
+	{"golang.org/x/term", []string{"cli"},
+		"asking for a password without showing it"},
+	{"golang.org/x/sys", []string{"vfs", "server", "ops", "cli"},
+		"system calls: files, sockets, limits, terminals"},
+}
+
+// checkModules holds third-party imports against the list. A path is third-party if its first
+// element has a dot and it is not ours.
+func checkModules(s *source) []Finding {
+	if s.test || s.path == "deps.go" {
+		return nil
+	}
+	var out []Finding
+	for importPath, pos := range importsOf(s) {
+		first, _, _ := strings.Cut(importPath, "/")
+		if _, ours := internalDir(importPath); ours || !strings.Contains(first, ".") {
+			continue
+		}
+		i := slices.IndexFunc(modules, func(m module) bool {
+			return importPath == m.prefix || strings.HasPrefix(importPath, m.prefix+"/")
+		})
+		if i < 0 {
+			out = append(out, s.finding(pos, "modules", "%s is no known dependency: "+
+				"give the reason in internal/lint/lattice.go and ARCHITECTURE.md", importPath))
+		} else if !under(s.dir, modules[i].users) {
+			out = append(out, s.finding(pos, "modules", "%s may not use %s: %s",
+				s.dir, importPath, modules[i].reason))
+		}
+	}
+	return out
+}
