@@ -17,14 +17,14 @@ func (a *app) defragCommand() *cobra.Command {
 		Use:     "defrag",
 		Short:   "Defragments the storage of the etcd members with given endpoints",
 		Example: a.example("  $0 defrag --cluster"),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return a.defrag(cmd, cluster) },
+		RunE:    func(cmd *cobra.Command, _ []string) error { return a.defrag(cmd, &cluster) },
 	}
 	cmd.PersistentFlags().BoolVar(&cluster, "cluster", false,
 		"use all endpoints from the cluster member list")
 	return cmd
 }
 
-func (a *app) defrag(cmd *cobra.Command, cluster bool) error {
+func (a *app) defrag(cmd *cobra.Command, cluster *bool) error {
 	failures := 0
 	err := a.eachEndpoint(cmd, cluster, func(ctx context.Context, c *clientv3.Client, ep string) {
 		start := time.Now()

@@ -33,10 +33,11 @@ func (a *app) endpointCommand() *cobra.Command {
 }
 
 // clusterEndpoints returns the endpoints to ask one by one: those of the flags, or with cluster those
-// that the cluster's members advertise.
-func (a *app) clusterEndpoints(ctx context.Context, cluster bool, spec *clientv3.ConfigSpec) (
+// that the cluster's members advertise. Cluster points to a flag, which the environment may have set
+// when spec was made.
+func (a *app) clusterEndpoints(ctx context.Context, cluster *bool, spec *clientv3.ConfigSpec) (
 	[]string, error) {
-	if !cluster {
+	if !*cluster {
 		return spec.Endpoints, nil
 	}
 	c, err := a.dial(spec)
@@ -60,7 +61,7 @@ func (a *app) clusterEndpoints(ctx context.Context, cluster bool, spec *clientv3
 
 // eachEndpoint calls f with a client for each endpoint alone, one after the other, each bounded by
 // --command-timeout.
-func (a *app) eachEndpoint(cmd *cobra.Command, cluster bool,
+func (a *app) eachEndpoint(cmd *cobra.Command, cluster *bool,
 	f func(ctx context.Context, c *clientv3.Client, ep string)) error {
 	spec, err := a.clientSpec(cmd)
 	if err != nil {
@@ -99,13 +100,13 @@ func (a *app) endpointHealthCommand(cluster *bool) *cobra.Command {
 		Short:   "Checks the healthiness of endpoints specified in `--endpoints` flag",
 		Example: a.example("  $0 endpoint health --cluster"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.endpointHealth(cmd, *cluster)
+			return a.endpointHealth(cmd, cluster)
 		},
 	}
 }
 
 // endpointHealth asks all endpoints at the same time.
-func (a *app) endpointHealth(cmd *cobra.Command, cluster bool) error {
+func (a *app) endpointHealth(cmd *cobra.Command, cluster *bool) error {
 	spec, err := a.clientSpec(cmd)
 	if err != nil {
 		return err
@@ -232,12 +233,12 @@ The items in the lists are endpoint, ID, version, db size, is leader, is learner
 `,
 		Example: a.example("  $0 endpoint status --cluster -w table"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.endpointStatus(cmd, *cluster)
+			return a.endpointStatus(cmd, cluster)
 		},
 	}
 }
 
-func (a *app) endpointStatus(cmd *cobra.Command, cluster bool) error {
+func (a *app) endpointStatus(cmd *cobra.Command, cluster *bool) error {
 	var list []endpointStatus
 	failed := false
 	err := a.eachEndpoint(cmd, cluster, func(ctx context.Context, c *clientv3.Client, ep string) {
@@ -340,7 +341,7 @@ func (a *app) endpointHashKVCommand(cluster *bool) *cobra.Command {
 		Short:   "Prints the KV history hash for each endpoint in --endpoints",
 		Example: a.example("  $0 endpoint hashkv --cluster --rev=42"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.endpointHashKV(cmd, *cluster, rev)
+			return a.endpointHashKV(cmd, cluster, rev)
 		},
 	}
 	cmd.PersistentFlags().Int64Var(&rev, "rev", 0,
@@ -348,7 +349,7 @@ func (a *app) endpointHashKVCommand(cluster *bool) *cobra.Command {
 	return cmd
 }
 
-func (a *app) endpointHashKV(cmd *cobra.Command, cluster bool, rev int64) error {
+func (a *app) endpointHashKV(cmd *cobra.Command, cluster *bool, rev int64) error {
 	var list []endpointHashKV
 	var failed error
 	err := a.eachEndpoint(cmd, cluster, func(ctx context.Context, c *clientv3.Client, ep string) {

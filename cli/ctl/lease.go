@@ -56,6 +56,7 @@ func (a *app) leaseGrant(cmd *cobra.Command, args []string) error {
 		},
 		fields: func(p *printer) { leaseFields(p, r.ResponseHeader, r.ID, r.TTL) },
 		json:   r,
+		proto:  r.ResponseHeader, // all that etcdctl writes of it
 	})
 }
 
@@ -155,7 +156,8 @@ func (a *app) leaseTimeToLive(cmd *cobra.Command, keys bool, args []string) erro
 				p.printf("\"Key\" : %q\n", k)
 			}
 		},
-		json: r,
+		json:  r,
+		proto: r.ResponseHeader,
 	})
 }
 
@@ -207,7 +209,8 @@ func (a *app) leaseList(cmd *cobra.Command, _ []string) error {
 				p.leaseID(l.ID)
 			}
 		},
-		json: r,
+		json:  r,
+		proto: r.ResponseHeader,
 	})
 }
 
@@ -270,6 +273,7 @@ func keepAliveOutput(r *clientv3.LeaseKeepAliveResponse) output {
 		},
 		fields: func(p *printer) { leaseFields(p, r.ResponseHeader, r.ID, r.TTL) },
 		json:   r,
+		proto:  r.ResponseHeader,
 	}
 }
 

@@ -150,8 +150,9 @@ func (a *app) txnOp(ctx context.Context, line string) (clientv3.Op, error) {
 		"get": get.register, "put": put.register, "del": del.register,
 	})
 	if err != nil {
+		// Not wrapped: a request for help within a line is no request for help to cobra.
 		return clientv3.Op{}, terminal.Failf(terminal.ExitInvalidInput,
-			"invalid txn request: %s (%w)", line, err)
+			"invalid txn request: %s (%v)", line, err)
 	}
 	switch verb {
 	case "get":
@@ -176,8 +177,8 @@ func (a *app) txnOp(ctx context.Context, line string) (clientv3.Op, error) {
 	}
 }
 
-// parseTxnVerb finds the verb among words, which may stand behind flags and be shortened, parses its
-// flags, and returns its arguments.
+// parseTxnVerb finds the verb, the first of words, which may be shortened, parses its flags, and
+// returns its arguments.
 func parseTxnVerb(words []string, verbs map[string]func(*pflag.FlagSet)) (
 	verb string, args []string, err error) {
 	for name := range verbs {
@@ -203,8 +204,7 @@ func txnOutput(r *pb.TxnResponse) output {
 		simple: func(p *printer) { txnSimple(p, r) },
 		fields: func(p *printer) { txnFields(p, r) },
 		json:   newTxnJSON(r),
-		// etcdctl's protobuf output of a transaction is the wire bytes, as of any other answer.
-		proto: r,
+		proto:  r,
 	}
 }
 
