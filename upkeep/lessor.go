@@ -47,13 +47,14 @@ type leaseClock struct {
 func NewLessor() *Lessor { return &Lessor{clocks: make(map[cairn.LeaseID]*leaseClock)} }
 
 // Promote starts the clocks of all leases: this member leads from now on. A lease goes on with what
-// its last checkpoint left it, else with its full time to live.
-func (l *Lessor) Promote(now time.Time, all []lease.Info) {
+// its last checkpoint left it, else with its full time to live. all lists the leases; it is called
+// under the lessor's lock, so that no grant falls between the list and the promotion.
+func (l *Lessor) Promote(now time.Time, all func() []lease.Info) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.stopAll()
 	l.primary = true
-	for _, info := range all {
+	for _, info := range all() {
 		l.start(now, info)
 	}
 }

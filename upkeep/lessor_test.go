@@ -17,13 +17,17 @@ func at(seconds float64) time.Time {
 	return start.Add(time.Duration(seconds * float64(time.Second)))
 }
 
+func leases(all ...lease.Info) func() []lease.Info {
+	return func() []lease.Info { return all }
+}
+
 func TestLessorLife(t *testing.T) {
 	l := NewLessor()
 	if _, err := l.Renew(at(0), 1); !errors.Is(err, cairn.ErrNotLeader) {
 		t.Fatalf("renewing without leadership: %v", err)
 	}
 	l.Granted(at(0), lease.Info{ID: 1, TTL: 10})
-	l.Promote(at(0), []lease.Info{{ID: 2, TTL: 10}, {ID: 3, TTL: 100, Remaining: 4}})
+	l.Promote(at(0), leases(lease.Info{ID: 2, TTL: 10}, lease.Info{ID: 3, TTL: 100, Remaining: 4}))
 	l.Granted(at(1), lease.Info{ID: 4, TTL: 2})
 	if got := l.Remaining(at(1), 1); got != -1 {
 		t.Errorf("a lease that the promotion did not name has %d s left", got)
@@ -64,7 +68,7 @@ func TestLessorLife(t *testing.T) {
 
 func TestLessorCheckpoints(t *testing.T) {
 	l := NewLessor()
-	l.Promote(at(0), []lease.Info{{ID: 1, TTL: 1000}, {ID: 2, TTL: 299}})
+	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}, lease.Info{ID: 2, TTL: 299}))
 	l.Revoked(2)
 	if _, c := l.Tick(at(299)); len(c) != 0 {
 		t.Errorf("before the interval: %v", c)
@@ -87,7 +91,7 @@ func TestLessorModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		l := NewLessor()
-		l.Promote(at(0), nil)
+		l.Promote(at(0), leases())
 		deadlines := map[int64]time.Time{}
 		now := at(0)
 		for range 300 {
