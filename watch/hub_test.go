@@ -1,0 +1,297 @@
+package watch
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/cairnkv/cairn/clock"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 0, "replay one seed of TestAgainstModel")
+	seedsFlag = flag.Int("seeds", 1500, "number of seeds of TestAgainstModel")
+)
+
+// TestAgainstModel drives a hub at random, in one thread, and holds all that clients get against the
+// history. Replay a failure with -run TestAgainstModel -seed N.
+func TestAgainstModel(t *testing.T) {
+	if *seedFlag != 0 {
+		if err := newWorld(*seedFlag).run(); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	var total totals
+	for seed := uint64(1); seed <= uint64(*seedsFlag); seed++ {
+		w := newWorld(seed)
+		if err := w.run(); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		total.add(w)
+	}
+	t.Logf("%+v", total)
+	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 {
+		t.Errorf("a case was never met: %+v", total)
+	}
+}
+
+type totals struct{ events, slow, progress, notified, expired int }
+
+func (t *totals) add(w *world) {
+	t.events += int(w.h.Stats().Events)
+	t.slow += w.slow
+	t.progress += w.progress
+	t.notified += w.notified
+	t.expired += w.expired
+}
+
+// world is a model, a hub, and clients, some of which are slow.
+type world struct {
+	rng     *rand.Rand
+	m       *model
+	clk     *clock.Manual
+	h       *Hub
+	clients []*client
+	pending []Event // committed and not published
+	work    bool
+	totals
+}
+
+func newWorld(seed uint64) *world {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	w := &world{rng: rng, m: newModel(), clk: clock.NewManual(time.Unix(1000, 0))}
+	for range rng.IntN(20) {
+		w.m.commit(randomTxn(rng)...)
+	}
+	w.h = NewHub(w.m, w.clk, Options{
+		StreamBytes:   200 + rng.IntN(4000),
+		ResponseBytes: 150 + rng.IntN(1000),
+		ProgressInterval: func() time.Duration {
+			return time.Second + time.Duration(rng.IntN(100))*time.Millisecond
+		},
+	})
+	for range 1 + rng.IntN(4) {
+		w.clients = append(w.clients, openClient(w.h, w.m))
+	}
+	return w
+}
+
+func (w *world) run() error {
+	for step := range 150 + w.rng.IntN(300) {
+		if err := w.act(); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+		w.slow = max(w.slow, int(w.h.Stats().Slow))
+		if err := w.valid(); err != nil {
+			return fmt.Errorf("step %d: %w", step, err)
+		}
+	}
+	return w.finish()
+}
+
+func (w *world) act() error {
+	rng := w.rng
+	c := w.clients[rng.IntN(len(w.clients))]
+	switch rng.IntN(20) {
+	case 0, 1, 2, 3, 4, 5:
+		w.pending = append(w.pending, w.m.commit(randomTxn(rng)...)...)
+		if rng.IntN(3) > 0 {
+			w.publish()
+		}
+	case 6:
+		w.publish()
+	case 7, 8:
+		c.create(w.request())
+	case 9:
+		if id := int64(rng.IntN(12)); c.s.watchers[id] != nil {
+			c.cancel(id)
+		} else {
+			c.s.Cancel(id)
+		}
+	case 10:
+		c.s.Progress()
+	case 11:
+		w.clk.Advance(time.Duration(rng.IntN(1500)) * time.Millisecond)
+		w.h.Tick(w.clk.Now())
+	case 12:
+		if rng.IntN(4) == 0 {
+			w.m.compactTo(w.m.Rev() - int64(rng.IntN(15)))
+		}
+	case 13:
+		if rng.IntN(12) == 0 {
+			c.s.Close()
+			w.tally(c)
+			*c = *openClient(w.h, w.m)
+			c.s.wake = func() { c.woken = true }
+		}
+	case 14, 15, 16:
+		w.step()
+	default:
+		if c != w.clients[0] || rng.IntN(8) == 0 { // the first is slow
+			_, err := c.take(1 + rng.IntN(3000))
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) publish() {
+	w.h.Publish(w.m.Rev(), w.pending)
+	w.pending = nil
+}
+
+func (w *world) step() {
+	select {
+	case <-w.h.Work():
+		w.work = true
+	default:
+	}
+	if !w.work {
+		return
+	}
+	if w.rng.IntN(6) == 0 {
+		w.m.midScan = func() {
+			if w.rng.IntN(2) == 0 {
+				w.m.compactTo(w.m.Rev() - int64(w.rng.IntN(15)))
+			} else {
+				w.pending = append(w.pending, w.m.commit(randomTxn(w.rng)...)...)
+				w.publish()
+			}
+		}
+	}
+	w.work = w.h.Step()
+}
+
+func (w *world) request() CreateRequest {
+	rng := w.rng
+	r := CreateRequest{
+		Key: []byte{byte('a' + rng.IntN(3)), '/', byte('0' + rng.IntN(4))}, PrevKV: rng.IntN(2) == 0,
+		Progress: rng.IntN(2) == 0, Fragment: rng.IntN(3) == 0,
+		NoPut: rng.IntN(6) == 0, NoDelete: rng.IntN(6) == 0,
+	}
+	switch rng.IntN(6) {
+	case 0:
+		r.Key, r.End = r.Key[:1], []byte{r.Key[0] + 1}
+	case 1:
+		r.End = []byte{0}
+	case 2:
+		r.Key, r.End = nil, []byte{0}
+	case 3:
+		r.End = []byte{byte('a' + rng.IntN(3)), '/', byte('0' + rng.IntN(4))}
+	}
+	switch rng.IntN(8) {
+	case 0, 1, 2, 3:
+		r.StartRevision = max(1, w.m.Rev()-int64(rng.IntN(40)))
+	case 4:
+		r.StartRevision = w.m.Rev() + int64(rng.IntN(6))
+	case 5:
+		r.StartRevision = int64(rng.IntN(3)) - 1
+	}
+	if rng.IntN(4) == 0 {
+		r.ID = int64(rng.IntN(8))
+	}
+	return r
+}
+
+// finish lets everything settle: then all must have come.
+func (w *world) finish() error {
+	w.publish()
+	for round := 0; ; round++ {
+		if round > 100000 {
+			return errors.New("does not settle")
+		}
+		busy := false
+		for w.step(); w.work; w.step() {
+			busy = true
+		}
+		for _, c := range w.clients {
+			n, err := c.take(500)
+			if err != nil {
+				return err
+			}
+			busy = busy || n > 0
+		}
+		if !busy {
+			break
+		}
+	}
+	for i, c := range w.clients {
+		for id, s := range c.watchers {
+			if s.expired {
+				continue
+			}
+			if err := c.caughtUp(s, max(w.m.Rev(), s.req.StartRevision)); err != nil {
+				return fmt.Errorf("client %d, watcher %d, at the end: %w", i, id, err)
+			}
+		}
+		for _, n := range c.cancels {
+			if n != 0 || len(c.created) > 0 || len(c.pieces) > 0 {
+				return fmt.Errorf("client %d: unanswered requests", i)
+			}
+		}
+		w.tally(c)
+		c.s.Close()
+	}
+	for w.step(); w.work; w.step() {
+	}
+	if s := w.h.Stats(); s != (Stats{Events: s.Events}) {
+		return fmt.Errorf("not empty after all streams closed: %+v", s)
+	}
+	if !w.h.live.empty() || !w.h.catch.index.empty() || len(w.h.catch.active) > 0 {
+		return errors.New("watchers are left in an index")
+	}
+	return nil
+}
+
+func (w *world) tally(c *client) {
+	w.progress += c.progress
+	w.notified += c.notified
+	for _, s := range c.watchers {
+		if s.expired {
+			w.expired++
+		}
+	}
+}
+
+// valid checks what binds the hub's parts.
+func (w *world) valid() error {
+	pending := 0
+	for _, s := range w.h.streams {
+		unsynced := 0
+		for _, o := range s.watchers {
+			switch {
+			case o.state == synced:
+				if o.group == nil || o.group.members[o.place].w != o || o.indexed || o.active {
+					return fmt.Errorf("watcher %d is synced but not in place", o.id)
+				}
+				continue
+			case o.state == behind && o.next > w.h.rev:
+				return fmt.Errorf("watcher %d is behind at %d of %d", o.id, o.next, w.h.rev)
+			}
+			unsynced++
+		}
+		if unsynced != s.unsynced {
+			return fmt.Errorf("stream counts %d unsynced, has %d", s.unsynced, unsynced)
+		}
+		size, events := 0, 0
+		for _, it := range append(s.out.items[s.out.next:len(s.out.items):len(s.out.items)], s.in...) {
+			size += it.cost()
+			events += it.b.events
+		}
+		if size != s.bytes || events != s.events {
+			return fmt.Errorf("stream counts %d bytes, %d events; has %d, %d", s.bytes, s.events, size, events)
+		}
+		pending += events
+		if (len(s.parked) > 0) && s.bytes == 0 {
+			return errors.New("parked watchers of an empty stream")
+		}
+	}
+	if got := w.h.Stats().Pending; got != int64(pending) {
+		return fmt.Errorf("%d pending events, counted %d", pending, got)
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package watch
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/wire"
+)
+
+// latch is a bool that two goroutines share.
+type latch struct{ v atomic.Bool }
+
+// set is cheap if it is set already.
+func (f *latch) set() {
+	if !f.v.Load() {
+		f.v.Store(true)
+	}
+}
+
+// clear opens the latch and says whether it was set.
+func (f *latch) clear() bool { return f.v.Load() && f.v.Swap(false) }
+
+// taking is the taker's side of a stream's queue; only Take touches it.
+type taking struct {
+	items  []item  // swapped with Stream.in
+	next   int     // first of items that is not returned
+	offset int     // of the first event of items[next] that is not returned, in fragments
+	bytes  int     // cost of the items returned since the last settle
+	events int     // events of these items
+	buffer *[]byte // of the messages of this Take, from Hub.buffers; nil after an empty one
+}
+
+// Take appends to dst the next responses, encoded as etcdserverpb.WatchResponse, until they have
+// maxBytes bytes or there are no more. A first response larger than maxBytes is returned alone. The
+// messages are valid until the next Take. Once woken, the owner calls Take until it returns nothing;
+// only then wake is called again. Take never blocks.
+func (s *Stream) Take(dst [][]byte, maxBytes int) [][]byte {
+	t := &s.out
+	if !s.refill() {
+		if t.buffer != nil {
+			s.hub.buffers.put(t.buffer)
+			t.buffer = nil
+		}
+		return dst
+	}
+	if t.buffer == nil {
+		t.buffer = s.hub.buffers.get()
+	}
+	header := s.header()
+	buf := (*t.buffer)[:0]
+	for len(buf) == 0 || t.next < len(t.items) || s.refill() {
+		if len(buf) > 0 && len(buf)+s.nextSize() > maxBytes {
+			break
+		}
+		from := len(buf)
+		buf = s.appendNext(buf, &header, maxBytes-len(buf))
+		dst = append(dst, buf[from:len(buf):len(buf)])
+	}
+	*t.buffer = buf
+	s.settle()
+	return dst
+}
+
+// refill makes sure that there is an item to return, or says that there is none.
+func (s *Stream) refill() bool {
+	t := &s.out
+	if t.next < len(t.items) {
+		return true
+	}
+	spare := t.items
+	clear(spare)
+	if cap(spare) > keepItems && len(spare) < cap(spare)/4 {
+		spare = nil
+	}
+	s.mu.Lock()
+	woken := s.repay()
+	if len(s.in) == 0 {
+		t.items, s.signaled = spare[:0], false
+	} else {
+		t.items, s.in = s.in, spare[:0]
+	}
+	s.mu.Unlock()
+	t.next = 0
+	s.hub.readmit(woken)
+	return len(t.items) > 0
+}
+
+// settle gives back the room of what was returned.
+func (s *Stream) settle() {
+	s.mu.Lock()
+	woken := s.repay()
+	s.mu.Unlock()
+	s.hub.readmit(woken)
+}
+
+// repay gives back the room of what was returned and yields the watchers that waited for it. The
+// caller holds s.mu.
+func (s *Stream) repay() (woken []*watcher) {
+	t := &s.out
+	stats := &s.hub.stats
+	stats.events.Add(uint64(t.events))
+	if !s.closed {
+		stats.pending.Add(-int64(t.events))
+		s.events -= t.events
+		s.bytes -= t.bytes
+		if len(s.parked) > 0 && s.bytes <= s.room {
+			woken, s.parked = s.parked, nil
+		}
+	}
+	t.bytes, t.events = 0, 0
+	return woken
+}
+
+// nextSize is at least the size of the next response.
+func (s *Stream) nextSize() int {
+	it := s.out.items[s.out.next]
+	rest := it.b.data[s.out.offset:]
+	n := len(rest)
+	if it.w != nil && it.w.fragment {
+		n = min(n, max(firstEvent(rest), s.hub.opts.ResponseBytes))
+	}
+	return itemBytes + n
+}
+
+// firstEvent is the size of the first event field of a body; all fields of a body are events.
+func firstEvent(data []byte) int {
+	const tag = 1 // size of the tag of field 11
+	return tag + protowire.ConsumeFieldValue(wire.WatchEvents, protowire.BytesType, data[tag:])
+}
+
+// appendNext appends the next response. Bodies of one watcher that follow each other become one
+// response, with the last one's header, while that is small and fits in room bytes.
+func (s *Stream) appendNext(dst []byte, header *cairn.Header, room int) []byte {
+	t := &s.out
+	it := t.items[t.next]
+	if it.w == nil {
+		header.Revision = it.b.header
+		dst = wire.AppendHeader(dst, header)
+		s.returned(it)
+		return append(dst, it.b.data...)
+	}
+	if it.w.progress {
+		it.w.sent.set()
+	}
+	last, size := t.next, len(it.b.data)
+	limit := min(mergeBytes, s.hub.opts.ResponseBytes-itemBytes, room-itemBytes)
+	for t.offset == 0 && last+1 < len(t.items) && t.items[last+1].w == it.w {
+		size += len(t.items[last+1].b.data)
+		if size >= limit {
+			break
+		}
+		last++
+	}
+	header.Revision = t.items[last].b.header
+	if last == t.next && it.w.fragment {
+		if dst, ok := s.appendFragment(dst, it, header); ok {
+			return dst
+		}
+	}
+	dst = wire.AppendHeader(dst, header)
+	dst = wire.AppendVarint(dst, wire.WatchID, uint64(it.w.id))
+	for t.next <= last {
+		dst = append(dst, t.items[t.next].b.data...)
+		s.returned(t.items[t.next])
+	}
+	return dst
+}
+
+// returned counts an item as returned.
+func (s *Stream) returned(it item) {
+	s.out.next++
+	s.out.bytes += it.cost()
+	s.out.events += it.b.events
+}
+
+// appendFragment appends one piece of a response that is too large to be sent whole, by etcd's rule
+// (v3rpc/watch.go, sendFragments): a response below the limit, or of one event, goes whole; a piece takes
+// events while it is below the limit, and at least one. It says false if the response goes whole.
+func (s *Stream) appendFragment(dst []byte, it item, header *cairn.Header) ([]byte, bool) {
+	t := &s.out
+	limit := s.hub.opts.ResponseBytes
+	size := wire.SizeHeader(header) + wire.SizeVarint(wire.WatchID, uint64(it.w.id))
+	if t.offset == 0 && (size+len(it.b.data) < limit || it.b.events < 2) {
+		return dst, false
+	}
+	size += wire.SizeVarint(wire.WatchFragment, 1)
+	rest := it.b.data[t.offset:]
+	n := 0
+	for n < len(rest) {
+		event := firstEvent(rest[n:])
+		if n > 0 && size+n+event >= limit {
+			break
+		}
+		n += event
+	}
+	dst = wire.AppendHeader(dst, header)
+	dst = wire.AppendVarint(dst, wire.WatchID, uint64(it.w.id))
+	dst = wire.AppendBool(dst, wire.WatchFragment, n < len(rest))
+	dst = append(dst, rest[:n]...)
+	t.offset += n
+	if n == len(rest) {
+		t.offset = 0
+		s.returned(it)
+	}
+	return dst, true
+}
+
+// bufferPool holds the buffers of takes, so that idle streams have none.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) get() *[]byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return b
+	}
+	return new([]byte)
+}
+
+func (p *bufferPool) put(b *[]byte) {
+	if cap(*b) <= keepBuffer {
+		p.pool.Put(b)
+	}
+}
+
+// created is the response to a watcher that was created.
+func created(rev, id int64) *body {
+	b := wire.AppendVarint(nil, wire.WatchID, uint64(id))
+	return &body{header: rev, data: wire.AppendBool(b, wire.WatchCreated, true)}
+}
+
+// refusal is the response to a watcher that was not created.
+func refusal(rev int64, reason string) *body {
+	b := wire.AppendVarint(nil, wire.WatchID, ^uint64(0)) // invalidID
+	b = wire.AppendBool(b, wire.WatchCreated, true)
+	b = wire.AppendBool(b, wire.WatchCanceled, true)
+	return &body{header: rev, data: wire.AppendString(b, wire.WatchCancelReason, reason)}
+}
+
+// canceled is the response that ends a watcher.
+func canceled(rev, id, compactRev int64, reason string) *body {
+	b := wire.AppendVarint(nil, wire.WatchID, uint64(id))
+	b = wire.AppendBool(b, wire.WatchCanceled, true)
+	b = wire.AppendVarint(b, wire.WatchCompactRevision, uint64(compactRev))
+	return &body{header: rev, data: wire.AppendString(b, wire.WatchCancelReason, reason)}
+}
+
+// progress is a response without events.
+func progress(rev, id int64) *body {
+	return &body{header: rev, data: wire.AppendVarint(nil, wire.WatchID, uint64(id))}
+}
