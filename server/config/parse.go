@@ -242,8 +242,8 @@ func (p *parser) complete() {
 	}
 }
 
-// clusterOfOne is --initial-cluster when it is not given: this member as it advertises itself. (etcd
-// does so only if --name is given, and stops otherwise: "forgot to set --initial-cluster?".)
+// clusterOfOne is --initial-cluster when it is not given: this member as it advertises itself.
+// (etcd does so only if --name is given, and stops otherwise: "forgot to set --initial-cluster?".)
 func (c *Config) clusterOfOne() string {
 	var out []string
 	for _, u := range c.AdvertisePeerURLs.Strings() {

@@ -170,14 +170,31 @@ func TestSyntax(t *testing.T) {
 	}
 }
 
-// TestRefused holds complaints against etcd's texts and exit codes. Code 1 is an error that is no
-// *Exit.
-func TestRefused(t *testing.T) {
-	for _, c := range []struct {
-		args string
-		code int
-		text string
-	}{
+// refusal is a command line and the complaint about it: etcd's exit code and text. Code 1 is an
+// error that is no *Exit.
+type refusal struct {
+	args string
+	code int
+	text string
+}
+
+func (c refusal) check(t *testing.T) {
+	t.Helper()
+	_, _, err := parse(t, strings.Fields(c.args)...)
+	code, text := 1, ""
+	if exit := (*Exit)(nil); errors.As(err, &exit) {
+		code, text = exit.Code, exit.Stderr
+	} else if err != nil {
+		text = err.Error()
+	}
+	if err == nil || code != c.code || !strings.Contains(text, c.text) {
+		t.Errorf("%s: code %d, %q; want code %d with %q", c.args, code, text, c.code, c.text)
+	}
+}
+
+// TestRefusedFlags: a command line that cannot be read ends with code 2.
+func TestRefusedFlags(t *testing.T) {
+	for _, c := range []refusal{
 		{"--nmae=x", 2, "flag provided but not defined: -nmae; did you mean --name?"},
 		{"--listen-client-url=x", 2, "did you mean --listen-client-urls?"},
 		{"--zzzzzzzzzz", 2, "flag provided but not defined: -zzzzzzzzzz\nUsage"},
@@ -199,6 +216,14 @@ func TestRefused(t *testing.T) {
 			"URL scheme must be http, https, unix, or unixs: ftp://a:1"},
 		{"--listen-client-urls=http://a", 2, `URL address does not have the form "host:port"`},
 		{"--listen-client-urls=http://a:1/x", 2, "URL must not contain a path: http://a:1/x"},
+	} {
+		c.check(t)
+	}
+}
+
+// TestRefusedValues: options that make no sense together, or alone.
+func TestRefusedValues(t *testing.T) {
+	for _, c := range []refusal{
 		{"serve", 1, `"serve" is not a valid flag`},
 		{"--listen-client-urls=http://127.0.0.1:1", 1,
 			"--advertise-client-urls is required when --listen-client-urls is set explicitly"},
@@ -240,16 +265,7 @@ func TestRefused(t *testing.T) {
 		{"--max-request-bytes=0", 1, "--max-request-bytes must be >0"},
 		{"--config-file=nowhere.yml", 1, "configuration file nowhere.yml: "},
 	} {
-		_, _, err := parse(t, strings.Fields(c.args)...)
-		code, text := 1, ""
-		if exit := (*Exit)(nil); errors.As(err, &exit) {
-			code, text = exit.Code, exit.Stderr
-		} else if err != nil {
-			text = err.Error()
-		}
-		if err == nil || code != c.code || !strings.Contains(text, c.text) {
-			t.Errorf("%s: code %d, %q; want code %d with %q", c.args, code, text, c.code, c.text)
-		}
+		c.check(t)
 	}
 }
 

@@ -2,6 +2,11 @@ package config
 
 // memberOptions are the options of one member that have an effect.
 func memberOptions() []option {
+	return append(identityOptions(), limitOptions()...)
+}
+
+// identityOptions say who the member is, where its data is, and how it keeps time.
+func identityOptions() []option {
 	g := memberGroup
 	return []option{
 		{name: "name", group: g, def: DefaultName, example: "infra0",
@@ -40,6 +45,13 @@ func memberOptions() []option {
 		{name: "listen-client-http-urls", group: g,
 			help:  "URLs to listen on for HTTP alone; --listen-client-urls then serve gRPC alone.",
 			field: func(c *Config) any { return &c.ListenClientHTTPURLs }},
+	}
+}
+
+// limitOptions bound what clients may ask for.
+func limitOptions() []option {
+	g := memberGroup
+	return []option{
 		{name: "quota-backend-bytes", group: g, def: "0", example: "8589934592",
 			help: "Size of the data in bytes at which writes are refused and the alarm NOSPACE " +
 				"is raised. 0 is 2 GiB, a negative number no limit.",
