@@ -147,11 +147,13 @@ type Cluster interface {
 // WatchStream is one client's stream of watches. Create, Cancel and Progress are called by one
 // goroutine, Take by another, Close by either, once, as the last call.
 type WatchStream interface {
-	// Create adds a watch; whatever is to be said of it, the refusal included, comes out of Take.
+	// Create adds a watch; what is to be said of it comes out of Take: first, in any case, that
+	// it was created or refused.
 	Create(req WatchCreate)
 	// Cancel ends a watch; unknown ids are ignored.
 	Cancel(id int64)
-	// Progress asks for one response that says how far all watches of the stream are.
+	// Progress asks for one response that says how far all watches of the stream are. Asked again
+	// before Take has returned the answer, one answer is enough for both.
 	Progress()
 	// Take appends the next encoded WatchResponse messages to dst, in order, until they are
 	// maxBytes or more (always at least one, if there is one). It does not block. The

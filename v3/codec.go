@@ -1,0 +1,67 @@
+package v3
+
+import (
+	"fmt"
+
+	"google.golang.org/grpc/encoding"
+	protocodec "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+)
+
+// codec is the bytes-to-messages step of gRPC: hot messages stay bytes, all others are protobuf.
+//
+//	in:   *call        keeps the bytes as they came
+//	out:  *[]byte      a whole message in a slice of pool, which goes back there once it is sent
+//	      encoded      a whole message that nobody changes any more
+//	both: proto.Message
+type codec struct {
+	proto encoding.CodecV2
+	hooks *Hooks
+}
+
+// encoded is a message's bytes, not to be changed by anyone.
+type encoded []byte
+
+// pool lends the slices of replies.
+var pool = mem.DefaultBufferPool()
+
+func newCodec(hooks *Hooks) (*codec, error) {
+	c := encoding.GetCodecV2(protocodec.Name)
+	if c == nil {
+		return nil, fmt.Errorf("v3: grpc has no codec named %q", protocodec.Name)
+	}
+	return &codec{proto: c, hooks: hooks}, nil
+}
+
+func (c *codec) Name() string { return protocodec.Name }
+
+func (c *codec) Marshal(v any) (out mem.BufferSlice, err error) {
+	switch m := v.(type) {
+	case *[]byte:
+		out = mem.BufferSlice{mem.NewBuffer(m, pool)}
+	case encoded:
+		out = mem.BufferSlice{mem.SliceBuffer(m)}
+	default:
+		if out, err = c.proto.Marshal(v); err != nil {
+			return nil, err
+		}
+	}
+	c.hooks.SentBytes(out.Len())
+	return out, nil
+}
+
+func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
+	c.hooks.ReceivedBytes(data.Len())
+	if m, ok := v.(*call); ok {
+		m.take(data)
+		return nil
+	}
+	return c.proto.Unmarshal(data, v)
+}
+
+// lend returns a slice of the pool with no bytes in it and room for n.
+func lend(n int) *[]byte {
+	b := pool.Get(n)
+	*b = (*b)[:0]
+	return b
+}
