@@ -62,16 +62,17 @@ func TestRoundTrip(t *testing.T) {
 	if err := Write(context.Background(), name, state, give(list)); err != nil {
 		t.Fatal(err)
 	}
-	f, err := Open(name)
+	src := file{t, name}
+	got, err := Read(src)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	if d := cmp.Diff(state, &f.State, protocmp.Transform()); d != "" {
+	got.Rev = state.Rev
+	if d := cmp.Diff(state, got, protocmp.Transform()); d != "" {
 		t.Errorf("the state came back changed:\n%s", d)
 	}
 	next := 0
-	err = f.Records(func(r revlog.Record) error {
+	last, err := ReadRecords(src, func(r revlog.Record) error {
 		want := list[next]
 		if r.Rev != want.Rev || r.Tombstone != want.Tombstone || !bytes.Equal(r.KV, want.KV) {
 			t.Fatalf("record %d came back changed: %v, want %v", next, r, want)
@@ -79,8 +80,8 @@ func TestRoundTrip(t *testing.T) {
 		next++
 		return nil
 	})
-	if err != nil || next != len(list) {
-		t.Fatalf("%d records of %d, %v", next, len(list), err)
+	if err != nil || next != len(list) || last != state.Rev {
+		t.Fatalf("%d records of %d up to %d, %v", next, len(list), last, err)
 	}
 }
 
@@ -95,14 +96,13 @@ func TestCanceled(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	dir := t.TempDir()
-	if _, err := Open(filepath.Join(dir, "missing")); err == nil {
-		t.Error("a file that is not there was opened")
-	}
-	name := filepath.Join(dir, "backup")
+	name := filepath.Join(t.TempDir(), "backup")
 	state, list := sample(3)
 	if err := Write(context.Background(), name, state, give(list)); err != nil {
 		t.Fatal(err)
+	}
+	if err := Write(context.Background(), name, state, give(list)); err == nil {
+		t.Error("a backup was written over another")
 	}
 	change := func(fn func(tx *bbolt.Tx) error) {
 		db, err := bbolt.Open(name, fileMode, nil)
@@ -114,16 +114,37 @@ func TestRefused(t *testing.T) {
 		}
 	}
 	change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketAuth).Put(keyAuthEnabled, []byte{1}) })
-	if _, err := Open(name); !errors.Is(err, ErrAuth) {
+	if _, err := Read(file{t, name}); !errors.Is(err, ErrAuth) {
 		t.Errorf("authentication enabled: %v", err)
 	}
 	change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketAuth).Delete(keyAuthEnabled) })
-	change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKey).Put([]byte("z"), nil) })
-	if _, err := Open(name); !errors.Is(err, ErrNotBackup) {
-		t.Errorf("a key that is no revision: %v", err)
+	for key, value := range map[string]string{
+		"z": "1", string(appendRevision(nil, cairn.Revision{Main: 9}, true)): "no message",
+	} {
+		change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKey).Put([]byte(key), []byte(value)) })
+		_, err := ReadRecords(file{t, name}, func(revlog.Record) error { return nil })
+		if !errors.Is(err, ErrNotBackup) {
+			t.Errorf("record %q = %q: %v", key, value, err)
+		}
+		change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKey).Delete([]byte(key)) })
 	}
-	change(func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketKey) })
-	if _, err := Open(name); !errors.Is(err, ErrNotBackup) {
-		t.Errorf("no bucket of records: %v", err)
+	change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketLease).Put([]byte("l"), []byte{8}) })
+	if _, err := Read(file{t, name}); !errors.Is(err, ErrNotBackup) {
+		t.Errorf("a lease that cannot be read: %v", err)
 	}
+}
+
+// file is a backup file as a Source.
+type file struct {
+	t    *testing.T
+	name string
+}
+
+func (f file) ForEach(bucket string, fn func(key, value []byte) error) error {
+	db, err := bbolt.Open(f.name, fileMode, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer db.Close()
+	return db.View(func(tx *bbolt.Tx) error { return tx.Bucket([]byte(bucket)).ForEach(fn) })
 }

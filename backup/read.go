@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -12,70 +13,43 @@ import (
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/wire"
-	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
 
-// Errors of Open and File.
+// Errors of Read and ReadRecords.
 var (
 	ErrNotBackup = errors.New("not a backup of etcd or Cairn")
 	ErrAuth      = errors.New("the backup has authentication enabled, which this version of cairn " +
 		"cannot enforce; disable it with `etcdctl auth disable` before the backup is made")
 )
 
-// File is an opened backup.
-type File struct {
-	State
-	db *bbolt.DB
+// Source gives the pairs of a bucket of a backup file in the order of their keys; a bucket that is not
+// there has none. Key and value are valid during the call of fn, whose error it returns.
+type Source interface {
+	ForEach(bucket string, fn func(key, value []byte) error) error
 }
 
-// Open reads a backup file without changing it. The file must not have the SHA-256 that
-// ends a snapshot.
-func Open(name string) (_ *File, err error) {
-	db, err := bbolt.Open(name, fileMode, &bbolt.Options{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("open the backup %s: %w: %w", name, ErrNotBackup, err)
-	}
-	f := &File{db: db}
-	if err := db.View(f.read); err != nil {
-		return nil, errors.Join(fmt.Errorf("read the backup %s: %w", name, err), db.Close())
-	}
-	return f, nil
-}
-
-// Close gives the file free.
-func (f *File) Close() error { return f.db.Close() }
-
-func (f *File) read(tx *bbolt.Tx) error {
-	if tx.Bucket(bucketKey) == nil || tx.Bucket(bucketMeta) == nil {
-		return fmt.Errorf("%w: the buckets key and meta are not there", ErrNotBackup)
-	}
-	if b := tx.Bucket(bucketAuth); b != nil {
-		if on := b.Get(keyAuthEnabled); len(on) == 1 && on[0] == 1 {
+// Read returns what a backup holds besides the records. State.Rev is 0: the last record tells it.
+func Read(src Source) (*State, error) {
+	s := &State{Conf: &raftpb.ConfState{}, CompactRev: -1}
+	err := src.ForEach(string(bucketAuth), func(key, value []byte) error {
+		if bytes.Equal(key, keyAuthEnabled) && len(value) == 1 && value[0] == 1 {
 			return ErrAuth
 		}
+		return nil
+	})
+	if err == nil {
+		err = src.ForEach(string(bucketMeta), s.readMeta)
 	}
-	if err := f.readMeta(tx.Bucket(bucketMeta)); err != nil {
-		return err
+	if err == nil {
+		err = s.readTables(src)
 	}
-	if err := f.readTables(tx); err != nil {
-		return err
+	if err != nil {
+		return nil, fmt.Errorf("read the backup: %w", err)
 	}
-	if b := tx.Bucket(bucketCluster); b != nil {
-		f.Version = string(b.Get(keyClusterVersion))
-	}
-	key, _ := tx.Bucket(bucketKey).Cursor().Last()
-	f.Rev = max(1, f.CompactRev)
-	if key != nil {
-		rev, _, err := decodeRevision(key)
-		if err != nil {
-			return err
-		}
-		f.Rev = max(f.Rev, rev.Main)
-	}
-	return nil
+	return s, nil
 }
 
 func decodeRevision(key []byte) (r cairn.Revision, tombstone bool, err error) {
@@ -88,88 +62,88 @@ func decodeRevision(key []byte) (r cairn.Revision, tombstone bool, err error) {
 	return r, len(key) > revisionBytes, nil
 }
 
-func (f *File) readMeta(meta *bbolt.Bucket) error {
-	number := func(key []byte) uint64 {
-		if b := meta.Get(key); len(b) == 8 {
-			return binary.BigEndian.Uint64(b)
-		}
-		return 0
-	}
-	f.Index, f.Term = number(keyIndex), number(keyTerm)
-	f.Conf = &raftpb.ConfState{}
-	if b := meta.Get(keyConf); b != nil {
-		if err := json.Unmarshal(b, f.Conf); err != nil {
+func (s *State) readMeta(key, value []byte) error {
+	switch {
+	case bytes.Equal(key, keyIndex) && len(value) == 8:
+		s.Index = binary.BigEndian.Uint64(value)
+	case bytes.Equal(key, keyTerm) && len(value) == 8:
+		s.Term = binary.BigEndian.Uint64(value)
+	case bytes.Equal(key, keyConf):
+		if err := json.Unmarshal(value, s.Conf); err != nil {
 			return fmt.Errorf("%w: confState: %w", ErrNotBackup, err)
 		}
-	}
-	f.CompactRev = -1
-	for _, key := range [][]byte{keyScheduled, keyFinished} {
-		if b := meta.Get(key); b != nil {
-			rev, _, err := decodeRevision(b)
-			if err != nil {
-				return err
-			}
-			f.CompactRev = max(f.CompactRev, rev.Main)
+	case bytes.Equal(key, keyScheduled), bytes.Equal(key, keyFinished):
+		rev, _, err := decodeRevision(value)
+		if err != nil {
+			return err
 		}
+		s.CompactRev = max(s.CompactRev, rev.Main)
 	}
 	return nil
 }
 
-func (f *File) readTables(tx *bbolt.Tx) error {
-	err := each(tx, bucketLease, func(key, value []byte) error {
+func (s *State) readTables(src Source) error {
+	err := src.ForEach(string(bucketLease), func(key, value []byte) error {
 		l, err := decodeLease(value)
 		if err != nil || l.ID == 0 || l.TTL < 0 || l.TTL > lease.MaxTTL {
 			return fmt.Errorf("%w: lease %x: %w", ErrNotBackup, key, err)
 		}
-		f.Leases = append(f.Leases, l)
+		s.Leases = append(s.Leases, l)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	err = each(tx, bucketAlarm, func(key, _ []byte) error {
+	err = src.ForEach(string(bucketAlarm), func(key, _ []byte) error {
 		var a etcdserverpb.AlarmMember
 		if err := proto.Unmarshal(key, &a); err != nil {
 			return fmt.Errorf("%w: alarm %x: %w", ErrNotBackup, key, err)
 		}
-		f.Alarms = append(f.Alarms, alarm.Alarm{Member: a.MemberID, Type: alarm.Type(a.Alarm)})
+		s.Alarms = append(s.Alarms, alarm.Alarm{Member: a.MemberID, Type: alarm.Type(a.Alarm)})
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return each(tx, bucketMembers, func(key, value []byte) error {
+	err = src.ForEach(string(bucketCluster), func(key, value []byte) error {
+		if bytes.Equal(key, keyClusterVersion) {
+			s.Version = string(value)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return src.ForEach(string(bucketMembers), func(key, value []byte) error {
 		var m member.Member
 		if err := json.Unmarshal(value, &m); err != nil {
 			return fmt.Errorf("%w: member %s: %w", ErrNotBackup, key, err)
 		}
-		f.Members = append(f.Members, m)
+		s.Members = append(s.Members, m)
 		return nil
 	})
 }
 
-func each(tx *bbolt.Tx, name []byte, fn func(key, value []byte) error) error {
-	if b := tx.Bucket(name); b != nil {
-		return b.ForEach(fn)
-	}
-	return nil
-}
-
-// Records gives every record in revision order; its slices are valid during the call of fn. The
-// empty record by which `etcdutl snapshot restore --bump-revision` raises the revision is left out.
-func (f *File) Records(fn func(revlog.Record) error) error {
-	return f.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketKey).ForEach(func(key, value []byte) error {
-			rev, tombstone, err := decodeRevision(key)
-			if err != nil || len(value) == 0 {
-				return err
-			}
-			var kv cairn.KeyValue
-			if err := wire.DecodeKeyValue(value, &kv); err != nil || len(kv.Key) == 0 {
-				return fmt.Errorf("%w: the record of revision %d.%d: %w",
-					ErrNotBackup, rev.Main, rev.Sub, err)
-			}
-			return fn(revlog.Record{Rev: rev, Tombstone: tombstone, KV: value})
-		})
+// ReadRecords gives every record in revision order; its slices are valid during the call of fn. It
+// returns the newest revision, at least 1. That may be one without a record: the empty pair by
+// which `etcdutl snapshot restore --bump-revision` raises the revision is not given to fn.
+func ReadRecords(src Source, fn func(revlog.Record) error) (last int64, err error) {
+	last = 1
+	err = src.ForEach(string(bucketKey), func(key, value []byte) error {
+		rev, tombstone, err := decodeRevision(key)
+		if err != nil {
+			return err
+		}
+		last = max(last, rev.Main)
+		if len(value) == 0 {
+			return nil
+		}
+		var kv cairn.KeyValue
+		if err := wire.DecodeKeyValue(value, &kv); err != nil || len(kv.Key) == 0 {
+			return fmt.Errorf("%w: the record of revision %d.%d: %w",
+				ErrNotBackup, rev.Main, rev.Sub, err)
+		}
+		return fn(revlog.Record{Rev: rev, Tombstone: tombstone, KV: value})
 	})
+	return last, err
 }
