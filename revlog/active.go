@@ -11,8 +11,8 @@ import (
 // zeroChunkBytes is how much is erased at once.
 const zeroChunkBytes = 1 << 20
 
-// checkActive checks the file that the mark is in, up to the mark, and changes nothing. It leaves the
-// newest revision in l.last.
+// checkActive checks the file that the mark is in, up to the mark, and changes nothing. It
+// leaves the newest revision in l.last.
 func (l *Log) checkActive(id ident, cut Mark) error {
 	fd, err := l.fs.Open(l.path(id.name()))
 	if err != nil {
@@ -53,8 +53,9 @@ func (l *Log) mapActive(fd vfs.File, id ident, cut Mark) (*file, error) {
 	return f, nil
 }
 
-// reopen makes the file that the mark is in the active segment again: nothing is behind the mark, and
-// space is allocated. A disk that is full is no error here: the segment is then as long as it is.
+// reopen makes the file that the mark is in the active segment again: nothing is behind the
+// mark, and space is allocated. A disk that is full is no error here: the segment is then as
+// long as it is.
 func (l *Log) reopen(id ident, cut Mark, files []*file) (w *writer, err error) {
 	fd, err := l.fs.OpenReadWrite(l.path(id.name()))
 	if err != nil {

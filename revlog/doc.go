@@ -4,11 +4,11 @@
 //
 // # Contract
 //
-// The log is not the truth: the owner's write-ahead log is. Nothing is synced per write. From time to
-// time the owner takes a [Mark], calls [Log.Sync], and writes a checkpoint with the mark. After a crash
-// [Open] cuts the log at the checkpoint's mark, and the owner appends again what came later. So the
-// log promises one thing: what lies before the mark of a checkpoint is there, whole, or an error says
-// which file is damaged where.
+// The log is not the truth: the owner's write-ahead log is. Nothing is synced per write. From
+// time to time the owner takes a [Mark], calls [Log.Sync], and writes a checkpoint with the
+// mark. After a crash [Open] cuts the log at the checkpoint's mark, and the owner appends again
+// what came later. So the log promises one thing: what lies before the mark of a checkpoint is
+// there, whole, or an error says which file is damaged where.
 //
 //	applier:     Append* Flush ... Mark        (one goroutine; one write a batch)
 //	checkpoint:  Sync, then the checkpoint is written                (beside the above)
@@ -18,9 +18,9 @@
 //
 // # On disk
 //
-// A directory holds files named <first>-<last>.<generation>.seg, hexadecimal: the sequence numbers of the
-// segments that the file covers, and how often they were rewritten. A new segment covers itself, in
-// generation 0. Integers are little-endian, checksums CRC-32C.
+// A directory holds files named <first>-<last>.<generation>.seg, hexadecimal: the sequence
+// numbers of the segments that the file covers, and how often they were rewritten. A new segment
+// covers itself, in generation 0. Integers are little-endian, checksums CRC-32C.
 //
 //	        +--------------------------------------------------------------------+
 //	 0      | "CAIRNRVL" | version u16 | 64 u16 | generation u32 | log id u64     |
@@ -36,22 +36,24 @@
 //	        | clean u64 | zeros u64 | crc of the footer u32 | "REND"             |
 //	        +--------------------------------------------------------------------+
 //
-// A record's crc covers all of it behind the crc, padding too, and starts from the crc of the file's
-// header xor the record's offset: bytes of another file, of an earlier generation or from another
-// place never pass. The length is checked against the end before it is used.
+// A record's crc covers all of it behind the crc, padding too, and starts from the crc of the
+// file's header xor the record's offset: bytes of another file, of an earlier generation or from
+// another place never pass. The length is checked against the end before it is used.
 //
-// The last file is active: allocated ahead, mapped once, written at its end. When it is full, the
-// next one, which [Log.Prepare] has made, takes over; the next Sync writes the full one's footer. In
-// memory each file keeps the footer's table, which serves seeks. Small logs use small segments.
+// The last file is active: allocated ahead, mapped once, written at its end. When it is full,
+// the next one, which [Log.Prepare] has made, takes over; the next Sync writes the full one's
+// footer. In memory each file keeps the footer's table, which serves seeks. Small logs use small
+// segments.
 //
 // # Reclaim
 //
 // The index tells by [Log.Dead] which records no one will ask for after a compaction.
 // [Log.ReclaimStep] rewrites the files that hold many: the records that stay are copied to a
-// temporary file, in bounded pieces; it is synced and read back; it waits at a gate (below); it is
-// renamed and the directory is synced; the index is told the new positions, in bounded pieces; the
-// old files' names are removed; they are unmapped when the last pin from before is released.
-// Neighbours that together are smaller than a segment are merged into one file that covers the union.
+// temporary file, in bounded pieces; it is synced and read back; it waits at a gate (below); it
+// is renamed and the directory is synced; the index is told the new positions, in bounded
+// pieces; the old files' names are removed; they are unmapped when the last pin from before is
+// released. Neighbours that together are smaller than a segment are merged into one file that
+// covers the union.
 //
 // A crash leaves, and Open finds,
 //
@@ -61,24 +63,24 @@
 //   - files of segments behind the mark: they go. Their numbers are used again only when
 //     that is durable.
 //
-// The gate. Let C be the newest compaction from which an answer of Index.Alive may come. The rename is
-// done only when the checkpoint that a restart would choose has a compact revision of at least C: that
-// restart finds the same records superfluous, and asks for none of them. And only files before the
-// segment of its mark are rewritten: Open can cut at it.
+// The gate. Let C be the newest compaction from which an answer of Index.Alive may come. The
+// rename is done only when the checkpoint that a restart would choose has a compact revision of
+// at least C: that restart finds the same records superfluous, and asks for none of them. And
+// only files before the segment of its mark are rewritten: Open can cut at it.
 //
 // Tombstones. At a restart the index is built from a scan, in which a tombstone hides the older
-// versions of its key. So a dead tombstone may go only when no older version can be on disk. Each
-// file has a revision up to which it is clean: superseded puts up to it are not in it. That is the
-// compaction that the index had finished when the file was last rewritten, or, for a file without any
-// dead put, the one that it has finished now. A rewrite drops the dead tombstones up to the least
-// clean revision of all older files, and never more than what was finished when it began, since
-// what dies while it copies may have been copied. Other dead tombstones are kept, and do not count
-// as something to gain. When they exceed a share of the log, a sweep rewrites the unclean files from
-// the oldest on; deaths during the sweep do not hold it up.
+// versions of its key. So a dead tombstone may go only when no older version can be on disk.
+// Each file has a revision up to which it is clean: superseded puts up to it are not in it. That
+// is the compaction that the index had finished when the file was last rewritten, or, for a file
+// without any dead put, the one that it has finished now. A rewrite drops the dead tombstones up
+// to the least clean revision of all older files, and never more than what was finished when it
+// began, since what dies while it copies may have been copied. Other dead tombstones are kept,
+// and do not count as something to gain. When they exceed a share of the log, a sweep rewrites
+// the unclean files from the oldest on; deaths during the sweep do not hold it up.
 //
-// Choice. First the file with the largest share to gain, if that is a quarter at least; then a sweep
-// if one is due; then the cheapest merge. A full disk is no error: the temporary file goes, and
-// smaller rewrites are tried after a number of steps that doubles.
+// Choice. First the file with the largest share to gain, if that is a quarter at least; then a
+// sweep if one is due; then the cheapest merge. A full disk is no error: the temporary file
+// goes, and smaller rewrites are tried after a number of steps that doubles.
 //
 // # Readers
 //

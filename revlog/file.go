@@ -19,7 +19,8 @@ type Record struct {
 	KV []byte
 }
 
-// file is one file of the log, mapped. Its records lie in [headerBytes, end); readers go no further.
+// file is one file of the log, mapped. Its records lie in [headerBytes, end); readers go no
+// further.
 //
 // A file is written by one writer. When it is full, what the writer owned is frozen (frozen fields)
 // before the file stops being the last of any view, so that readers of a file that is not the last
@@ -60,8 +61,8 @@ type file struct {
 // recordBytes is the bytes of all records.
 func (f *file) recordBytes() int64 { return f.puts.Load() + f.tombs.Load() }
 
-// remaining is the bytes of the records that are not dead. Sizes of large dead records are estimates,
-// so it is kept from going below zero.
+// remaining is the bytes of the records that are not dead. Sizes of large dead records are
+// estimates, so it is kept from going below zero.
 func (f *file) remaining() int64 {
 	return max(f.recordBytes()-f.deadPuts.Load()-f.deadTombs.Load(), 0)
 }
@@ -119,8 +120,8 @@ func (f *file) seek(main int64) int64 {
 	return table[lo-1].off
 }
 
-// walk calls fn with the records from off on, in order, checked, until end or until fn says stop. It returns
-// where it stopped. prev is the revision that the first record must come after.
+// walk calls fn with the records from off on, in order, checked, until end or until fn says
+// stop. It returns where it stopped. prev is the revision that the first record must come after.
 func (f *file) walk(off, end int64, prev cairn.Revision,
 	fn func(off, size int64, r Record) (more bool, err error)) (next int64, err error) {
 	err = f.guarded(&off, func() error {

@@ -109,8 +109,8 @@ func (h header) encode() (b [headerBytes]byte, seed uint32) {
 	return b, seed
 }
 
-// decodeHeader reads a header of any log and identity. Damage is a reason, not an error, so that the
-// caller can name the file.
+// decodeHeader reads a header of any log and identity. Damage is a reason, not an error, so that
+// the caller can name the file.
 func decodeHeader(b []byte) (h header, seed uint32, reason string, err error) {
 	if len(b) < headerBytes {
 		return h, 0, "shorter than a header", nil
@@ -139,7 +139,8 @@ func recordSize(n int) int64 {
 }
 
 // appendRecord appends the record that is to stand at offset off of the file with that seed.
-func appendRecord(dst []byte, seed uint32, off int64, rev cairn.Revision, tombstone bool, kv []byte) []byte {
+func appendRecord(dst []byte, seed uint32, off int64,
+	rev cairn.Revision, tombstone bool, kv []byte) []byte {
 	start := len(dst)
 	var flags uint32
 	if tombstone {

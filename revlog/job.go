@@ -151,7 +151,8 @@ func (j *job) copyBatch(l *Log, idx Index) (read int64, err error) {
 	batch := l.reclaim.candidates[:0]
 	defer func() { clear(l.reclaim.candidates[:]) }()
 	start := j.off
-	j.off, err = in.walk(j.off, in.end.Load(), j.last, func(off, size int64, r Record) (bool, error) {
+	end := in.end.Load()
+	j.off, err = in.walk(start, end, j.last, func(off, size int64, r Record) (bool, error) {
 		j.last = r.Rev
 		batch = append(batch, Candidate{Pos: makePos(in, off, size, r.Tombstone), Record: r})
 		return len(batch) < reclaimBatch && off+size-start < reclaimWriteBytes, nil
@@ -159,12 +160,9 @@ func (j *job) copyBatch(l *Log, idx Index) (read int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if j.off >= in.end.Load() {
-		j.at++
-		j.off = headerBytes
-		read = in.end.Load() - start
-	} else {
-		read = j.off - start
+	read = j.off - start
+	if j.off >= end {
+		j.at, j.off = j.at+1, headerBytes
 	}
 	if len(batch) == 0 {
 		return read, nil
@@ -173,8 +171,8 @@ func (j *job) copyBatch(l *Log, idx Index) (read int64, err error) {
 	return read, in.guarded(&start, func() error { return j.keep(batch) })
 }
 
-// keep copies the records of a batch that stay: those that the index has, and the tombstones without
-// which an older put, which may be on disk still, would come back at the next start.
+// keep copies the records of a batch that stay: those that the index has, and the tombstones
+// without which an older put, which may be on disk still, would come back at the next start.
 func (j *job) keep(batch []Candidate) error {
 	for _, c := range batch {
 		if !c.Alive && (!c.Record.Tombstone || c.Record.Rev.Main <= j.limit) {
@@ -258,8 +256,8 @@ func (j *job) switchIn(l *Log) error {
 	return l.replace(j.in, j.out)
 }
 
-// move tells the index where the records are now. The sources are walked beside the copy, of which the
-// records are a part in the same order, so that no list of moves is needed.
+// move tells the index where the records are now. The sources are walked beside the copy, of
+// which the records are a part in the same order, so that no list of moves is needed.
 func (j *job) move(l *Log, idx Index, maxBytes int64) error {
 	end := j.out.end.Load()
 	for start := j.pos; j.pos < end && j.pos-start < maxBytes; {

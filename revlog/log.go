@@ -76,8 +76,8 @@ type retired struct {
 	epoch uint64
 }
 
-// fail makes err the answer to every later call that would write, and returns the first such error. A write
-// or a sync that failed is not tried again: nobody knows what is on disk.
+// fail makes err the answer to every later call that would write, and returns the first such
+// error. A write or a sync that failed is not tried again: nobody knows what is on disk.
 func (l *Log) fail(err error) error {
 	l.failed.CompareAndSwap(nil, &err)
 	return *l.failed.Load()
@@ -90,16 +90,16 @@ func (l *Log) err() error {
 	return nil
 }
 
-// Pin keeps what is reachable now readable until it is released: a few atomic operations, no lock and no
-// allocation. Take it before you learn a position. Any goroutine.
+// Pin keeps what is reachable now readable until it is released: a few atomic operations, no
+// lock and no allocation. Take it before you learn a position. Any goroutine.
 func (l *Log) Pin() Pin { return l.pins.pin() }
 
 // Append adds a record behind all others and returns its position. kv is copied. The record is on
 // disk after Flush, and durable after Sync. Applier only.
 //
 // A record that does not fit into the active segment goes to the next one, which Prepare has
-// allocated; if it has not, that is done here. An error that wraps vfs.ErrNoSpace says that it could
-// not be done; nothing was appended then.
+// allocated; if it has not, that is done here. An error that wraps vfs.ErrNoSpace says that it
+// could not be done; nothing was appended then.
 func (l *Log) Append(rev cairn.Revision, tombstone bool, kv []byte) (Pos, error) {
 	if err := l.err(); err != nil {
 		return 0, err
@@ -126,7 +126,8 @@ func (l *Log) Append(rev cairn.Revision, tombstone bool, kv []byte) (Pos, error)
 	return makePos(l.w.f, off, size, tombstone), nil
 }
 
-// Flush writes what was appended with one write and shows it to readers. It is not durable. Applier only.
+// Flush writes what was appended with one write and shows it to readers. It is not durable.
+// Applier only.
 func (l *Log) Flush() error {
 	if err := l.err(); err != nil {
 		return err
@@ -137,8 +138,8 @@ func (l *Log) Flush() error {
 	return nil
 }
 
-// Last is the newest record's revision, as far as the log knows it: of the newest record that is not
-// reclaimed. Applier only.
+// Last is the newest record's revision, as far as the log knows it: of the newest record that is
+// not reclaimed. Applier only.
 func (l *Log) Last() cairn.Revision { return l.last }
 
 // Mark is the end of what is flushed. Between Flush and the next Append it is a boundary of
@@ -149,9 +150,9 @@ func (l *Log) Mark() Mark {
 	return Mark{Segment: f.id.hi, Offset: f.end.Load()}
 }
 
-// Read returns the record at pos after checking it. Any goroutine that holds a pin from before pos was
-// learnt; the applier may read what it has not flushed, too: such a record stays as it is until
-// the first Append after the next Flush. Errors: *CorruptError, ErrStale.
+// Read returns the record at pos after checking it. Any goroutine that holds a pin from before
+// pos was learnt; the applier may read what it has not flushed, too: such a record stays as it
+// is until the first Append after the next Flush. Errors: *CorruptError, ErrStale.
 func (l *Log) Read(pos Pos) (Record, error) {
 	f := l.lookup(pos)
 	if f == nil {
@@ -191,9 +192,10 @@ func (l *Log) lookup(pos Pos) *file {
 	return f
 }
 
-// Dead says that the index has dropped the record at pos: no read at a revision that is not compacted
-// will want it. It is said once for each record, put or tombstone, also for those that a scan at
-// start finds dead: what may be removed for good is decided by it. It touches no file. Any goroutine.
+// Dead says that the index has dropped the record at pos: no read at a revision that is not
+// compacted will want it. It is said once for each record, put or tombstone, also for those that
+// a scan at start finds dead: what may be removed for good is decided by it. It touches no file.
+// Any goroutine.
 func (l *Log) Dead(pos Pos) {
 	f := l.lookup(pos)
 	if f == nil {

@@ -14,8 +14,8 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
-// Open opens the log in dir and cuts it at the mark: what comes later is dropped, since the owner makes it
-// anew from its own log. The zero Mark drops everything, or makes dir.
+// Open opens the log in dir and cuts it at the mark: what comes later is dropped, since the
+// owner makes it anew from its own log. The zero Mark drops everything, or makes dir.
 //
 // Headers, footers and the active segment are checked here, the other records by the Scan that the
 // owner runs next to build its index. Nothing is made or changed unless all checks passed.
@@ -176,8 +176,8 @@ func resolve(dir string, ids []ident) (chain, covered []ident, err error) {
 	return chain, covered, nil
 }
 
-// refuseForeign looks into a file that is to be removed: it may be another log's. What cannot be read
-// is what a crash leaves.
+// refuseForeign looks into a file that is to be removed: it may be another log's. What cannot be
+// read is what a crash leaves.
 func (l *Log) refuseForeign(id ident) error {
 	fd, err := l.fs.Open(l.path(id.name()))
 	if err != nil {

@@ -7,7 +7,8 @@ const (
 	// sweepShare: when dead tombstones that have to stay take 1/sweepShare of all records, the
 	// files that make them stay are rewritten.
 	//
-	// A log at rest holds at most 1/4 + 1/16 of what is dead, so less than 1.46 times the live data.
+	// A log at rest holds at most 1/4 + 1/16 of what is dead, so less than 1.46 times the live
+	// data.
 	sweepShare = 16
 	// maxGroup bounds the files that are merged at once.
 	maxGroup = 64
@@ -96,8 +97,8 @@ func (s *survey) best() (from, to int) {
 	return s.extend(at)
 }
 
-// extend adds neighbours to file i as long as all together stay below a segment: they would be merged
-// anyway.
+// extend adds neighbours to file i as long as all together stay below a segment: they would be
+// merged anyway.
 func (s *survey) extend(i int) (from, to int) {
 	from, to = i, i+1
 	sum := s.files[i].remaining()
@@ -124,8 +125,8 @@ func (s *survey) extend(i int) (from, to int) {
 	return from, to
 }
 
-// smallest is the group of neighbours, together below a segment, that costs least for each file that
-// it saves.
+// smallest is the group of neighbours, together below a segment, that costs least for each file
+// that it saves.
 func (s *survey) smallest() (from, to int) {
 	least := min(s.segment, s.budget)
 	for i := 0; i+1 < len(s.files); i++ {

@@ -1,12 +1,15 @@
 package revlog
 
 import (
-	"math/rand/v2"
 	"sync/atomic"
+	"unsafe"
 )
 
 // pinShards spreads the counters, so that readers on different cores seldom share a cache line.
-const pinShards = 64
+const (
+	pinShardBits = 6
+	pinShards    = 1 << pinShardBits
+)
 
 // Pin keeps all that is mapped now mapped until Release. A Pin must be released exactly once; it
 // may be released on another goroutine. The zero Pin is not one.
@@ -34,13 +37,22 @@ type pinShard struct {
 func (p *pins) pin() Pin {
 	for {
 		e := p.epoch.Load()
-		n := &p.shards[rand.Uint32()%pinShards].held[e&1]
+		n := &p.shards[shard()].held[e&1]
 		n.Add(1)
 		if p.epoch.Load() == e {
 			return Pin{n}
 		}
 		n.Add(-1) // the epoch moved between the two loads: this count may not have been seen
 	}
+}
+
+// shard is any number; goroutines that run at once mostly get different ones. It comes from
+// where the stack is, since Go names neither the goroutine nor the core.
+func shard() int {
+	const golden, stackBits = 0x9e3779b97f4a7c15, 11
+	var here byte
+	h := uint64(uintptr(unsafe.Pointer(&here))) >> stackBits
+	return int(h * golden >> (64 - pinShardBits))
 }
 
 // advance moves the epoch on if no pin of the one before is left. One goroutine at a time.

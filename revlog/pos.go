@@ -7,8 +7,8 @@ import (
 	"math/bits"
 )
 
-// Pos tells where a record is. It lives in memory only and means nothing after a restart. Zero is no
-// position. It is opaque: nothing but equality may be read from it.
+// Pos tells where a record is. It lives in memory only and means nothing after a restart. Zero
+// is no position. It is opaque: nothing but equality may be read from it.
 //
 //	63        48 47      41 40                14   13    12           0
 //	+-----------+----------+--------------------+------+---------------+
@@ -93,7 +93,8 @@ func (m Mark) IsZero() bool { return m == Mark{} }
 
 func (m Mark) String() string { return fmt.Sprintf("%08x:%d", m.Segment, m.Offset) }
 
-// AppendTo appends the mark's MarkBytes bytes. They carry no checksum; the checkpoint around them has one.
+// AppendTo appends the mark's MarkBytes bytes. They carry no checksum; the checkpoint around
+// them has one.
 func (m Mark) AppendTo(dst []byte) []byte {
 	dst = binary.LittleEndian.AppendUint64(dst, m.Segment)
 	return binary.LittleEndian.AppendUint64(dst, uint64(m.Offset))

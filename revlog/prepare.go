@@ -7,10 +7,11 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
-// Prepare allocates the next segment if that is not done yet, so that no Append has to. Call it from
-// a background goroutine after each few MiB, or every second; without work it returns at once.
-// An error that wraps vfs.ErrNoSpace says that there will be no next segment: the owner refuses
-// writes (what is in flight still finds room in the active segment) and calls again. Any goroutine.
+// Prepare allocates the next segment if that is not done yet, so that no Append has to. Call it
+// from a background goroutine after each few MiB, or every second; without work it returns at
+// once. An error that wraps vfs.ErrNoSpace says that there will be no next segment: the owner
+// refuses writes (what is in flight still finds room in the active segment) and calls again. Any
+// goroutine.
 func (l *Log) Prepare() error {
 	l.prepareMu.Lock()
 	defer l.prepareMu.Unlock()

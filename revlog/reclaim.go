@@ -97,10 +97,10 @@ type reclaimer struct {
 	moves      [reclaimBatch]Move
 }
 
-// ReclaimStep does a piece of the work of giving space back, reading about maxBytes at most (one record or
-// sync may be larger), and says how it went. The owner calls it again and again from one background
-// goroutine; see the package comment for the rules. An error that is not nil is a *CorruptError or
-// comes from the disk; the owner ends the process as after any such error.
+// ReclaimStep does a piece of the work of giving space back, reading about maxBytes at most (one
+// record or sync may be larger), and says how it went. The owner calls it again and again from
+// one background goroutine; see the package comment for the rules. An error that is not nil is a
+// *CorruptError or comes from the disk; the owner ends the process as after any such error.
 func (l *Log) ReclaimStep(idx Index, cp Checkpoint, maxBytes int) (ReclaimState, error) {
 	r := &l.reclaim
 	r.mu.Lock()

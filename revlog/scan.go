@@ -6,10 +6,10 @@ import "github.com/cairnkv/cairn"
 // order, until fn returns false or an error, which Scan returns. It sees what was flushed before
 // the call, and perhaps more. It seeks, and reads no more than 64 KiB before the first record.
 //
-// Records that nobody can want any more may be missing, and records that the index has dropped may
-// be there. pos is where the record was found; a record that is being moved has two places, so
-// compare records by revision. pos and r are valid during the call and as long as the caller holds a
-// pin of its own. Any goroutine. Errors: *CorruptError.
+// Records that nobody can want any more may be missing, and records that the index has dropped
+// may be there. pos is where the record was found; a record that is being moved has two places,
+// so compare records by revision. pos and r are valid during the call and as long as the caller
+// holds a pin of its own. Any goroutine. Errors: *CorruptError.
 func (l *Log) Scan(from cairn.Revision, to int64,
 	fn func(pos Pos, r Record) (more bool, err error)) error {
 	pin := l.Pin()

@@ -20,9 +20,9 @@ type Report struct {
 	Damages []*CorruptError
 }
 
-// Verify checks every record of the log in dir, and that no file is missing, up to the mark. It changes nothing. With the
-// zero Mark it checks all there is; a newest file without a footer is then checked up to the first
-// bytes that are no record, which may be its regular end.
+// Verify checks every record of the log in dir, and that no file is missing, up to the mark. It
+// changes nothing. With the zero Mark it checks all there is; a newest file without a footer is
+// then checked up to the first bytes that are no record, which may be its regular end.
 //
 // progress, if not nil, is called after each file. The error says that the check could not be made;
 // damage is in the Report. The log must not be open elsewhere.
@@ -58,8 +58,8 @@ func Verify(fsys vfs.FS, dir string, cut Mark, progress func(Report)) (Report, e
 		}
 	}
 	if cut.Segment > 0 && (len(chain) == 0 || chain[len(chain)-1].hi < cut.Segment) {
-		id := ident{lo: cut.Segment, hi: cut.Segment}
-		rep.damage(&CorruptError{File: filepath.Join(dir, id.name()), Reason: "the file is missing"})
+		path := filepath.Join(dir, ident{lo: cut.Segment, hi: cut.Segment}.name())
+		rep.damage(&CorruptError{File: path, Reason: "the file is missing"})
 	}
 	return rep, nil
 }
