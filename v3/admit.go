@@ -17,8 +17,8 @@ const (
 	unknownVersion    = "unknown"
 )
 
-// admit looks at what the client says of itself: its version, and whether it wants to be refused when
-// there is no leader. kind is "unary" or "stream".
+// admit looks at what the client says of itself: its version, and whether it wants to be refused
+// when there is no leader. kind is "unary" or "stream".
 func (d *Door) admit(ctx context.Context, kind string) (wantsLeader bool, err error) {
 	version := unknownVersion
 	if vs := metadata.ValueFromIncomingContext(ctx, metaClientVersion); len(vs) > 0 {

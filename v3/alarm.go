@@ -17,7 +17,8 @@ func decodeAlarm(c *call) error {
 }
 
 // serveAlarm answers Maintenance.Alarm; all its actions go through the log, so that a list is as
-// good as a linearizable read. An action that does not exist (which ends etcd's process) is refused.
+// good as a linearizable read. An action that does not exist (which ends etcd's process) is
+// refused.
 func (d *Door) serveAlarm(ctx context.Context, c *call) (*[]byte, error) {
 	if _, ok := pb.AlarmRequest_AlarmAction_name[int32(c.alarm.Action)]; !ok {
 		return nil, status.Errorf(codes.InvalidArgument,

@@ -10,7 +10,8 @@ import (
 	"github.com/cairnkv/cairn/member"
 )
 
-// Backend is what the doors need of the server behind them. All methods are safe for concurrent use.
+// Backend is what the doors need of the server behind them. All methods are safe for concurrent
+// use.
 //
 // Errors: a *cairn.Error (also wrapped) reaches the client with its code and text, an error of
 // a context as Canceled or DeadlineExceeded, any other one as Unknown with its text.
@@ -38,9 +39,9 @@ type Proposer interface {
 	Leader() cairn.MemberID
 
 	// Propose replicates and applies a request. req is the protobuf message that belongs to kind,
-	// already validated by the door; of a LeaseGrant the ID is not 0 and the TTL not below the minimum.
-	// A request beyond the quota is refused with cairn.ErrNoSpace (and raises the alarm), one
-	// too many at once with cairn.ErrTooManyRequests.
+	// already validated by the door; of a LeaseGrant the ID is not 0 and the TTL not below the
+	// minimum. A request beyond the quota is refused with cairn.ErrNoSpace (and raises the alarm),
+	// one too many at once with cairn.ErrTooManyRequests.
 	//
 	// done is called exactly once, whatever happens, from any goroutine, possibly before Propose
 	// returns; it does not block. reply is the whole wire response of the kind's RPC, header
@@ -163,8 +164,8 @@ type WatchStream interface {
 	Close()
 }
 
-// WatchCreate is etcdserverpb.WatchCreateRequest. An empty Key means the smallest one; End is as in a
-// range request. The slices belong to the stream.
+// WatchCreate is etcdserverpb.WatchCreateRequest. An empty Key means the smallest one; End is as
+// in a range request. The slices belong to the stream.
 type WatchCreate struct {
 	Key, End       []byte
 	StartRevision  int64 // 0: after the newest; < 0 is refused as compacted

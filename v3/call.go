@@ -20,8 +20,9 @@ const maxKeptOps = 64
 // them), and the meeting point of the handler, which waits, with the backend, which answers. Calls
 // are used again and again.
 //
-// A call is shared by its handler and, from a submission until its answer, by the backend. Who lets go
-// last gives it back, so that the bytes stay as they are until the backend is done with them.
+// A call is shared by its handler and, from a submission until its answer, by the backend. Who
+// lets go last gives it back, so that the bytes stay as they are until the backend is done with
+// them.
 type call struct {
 	door *Door
 	refs atomic.Int32
@@ -74,8 +75,8 @@ func (c *call) answer(reply []byte, err error) {
 	c.release()
 }
 
-// wait waits for the answer to what was submitted. If the client's context ends first or the time is
-// up, gaveUp is true and err the context's error or ErrTimeout.
+// wait waits for the answer to what was submitted. If the client's context ends first or the time
+// is up, gaveUp is true and err the context's error or ErrTimeout.
 func (c *call) wait(ctx context.Context) (reply *[]byte, err error, gaveUp bool) {
 	select {
 	case <-c.answered: // on the spot
@@ -150,9 +151,9 @@ func (d *Door) barrier(ctx context.Context, c *call) error {
 	return err
 }
 
-// proposalSize is how long etcd's InternalRaftRequest would be around a request of n bytes, which is
-// what it compares with --max-request-bytes: a header with an id (of 9 bytes, as the ids of most
-// members give) and a field of the request's kind.
+// proposalSize is how long etcd's InternalRaftRequest would be around a request of n bytes, which
+// is what it compares with --max-request-bytes: a header with an id (of 9 bytes, as the ids of
+// most members give) and a field of the request's kind.
 func proposalSize(n int) int {
 	const header = 2 + 1 + 1 + 9 // tag, length, tag of the id, id
 	return header + wire.SizeKV(1, n)

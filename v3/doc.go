@@ -1,5 +1,5 @@
-// Package v3 is the door for etcd's v3 API: the gRPC services KV, Watch, Lease, Maintenance, Cluster
-// and health, as etcd 3.7 answers them, code and text of every error included.
+// Package v3 is the door for etcd's v3 API: the gRPC services KV, Watch, Lease, Maintenance,
+// Cluster and health, as etcd 3.7 answers them, code and text of every error included.
 //
 // # Contract
 //

@@ -7,8 +7,8 @@ import (
 	"github.com/cairnkv/cairn"
 )
 
-// maxLeaderless is for how many ticks in a row there may be no leader before streams that want one are
-// ended: opening a stream again costs far more than asking again (etcd v3rpc/interceptor.go).
+// maxLeaderless is for how many ticks in a row there may be no leader before streams that want one
+// are ended: opening a stream again costs far more than asking again (etcd v3rpc/interceptor.go).
 const maxLeaderless = 3
 
 // leaderMonitor ends streams when there is no leader for long.

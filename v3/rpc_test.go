@@ -127,9 +127,9 @@ func TestReads(t *testing.T) {
 		barriers, proposals int64
 	}{
 		{"range", func() error { _, err := kv.Range(ctx, rng(false)); return err }, 1, 0},
-		{"serializable range", func() error { _, err := kv.Range(ctx, rng(true)); return err }, 0, 0},
+		{"serial range", func() error { _, err := kv.Range(ctx, rng(true)); return err }, 0, 0},
 		{"stream", func() error { return drain(kv.RangeStream(ctx, rng(false))) }, 1, 0},
-		{"serializable stream", func() error { return drain(kv.RangeStream(ctx, rng(true))) }, 0, 0},
+		{"serial stream", func() error { return drain(kv.RangeStream(ctx, rng(true))) }, 0, 0},
 		{"txn", txnCall(t, kv, []*pb.RequestOp{op(true)}, []*pb.RequestOp{op(false)}), 1, 0},
 		{"serializable txn", txnCall(t, kv, []*pb.RequestOp{op(true)}, nil), 0, 0},
 		{"empty txn", txnCall(t, kv, nil, nil), 0, 0},

@@ -31,8 +31,8 @@ type watcher struct {
 	room    sync.Cond
 }
 
-// serveWatch answers Watch.Watch. It lasts until the client's context ends; that the client closes its
-// side ends no watch.
+// serveWatch answers Watch.Watch. It lasts until the client's context ends; that the client closes
+// its side ends no watch.
 func (d *Door) serveWatch(st *stream) error {
 	wake := make(chan struct{}, 1)
 	w := &watcher{stream: st}

@@ -3,8 +3,9 @@
 //
 // # Contract
 //
-// A decoder fills the vocabulary's struct (package cairn) from the bytes of the etcdserverpb message
-// of the same name. It accepts exactly the inputs that proto.Unmarshal accepts, with the same meaning:
+// A decoder fills the vocabulary's struct (package cairn) from the bytes of the etcdserverpb
+// message of the same name. It accepts exactly the inputs that proto.Unmarshal accepts, with the
+// same meaning:
 //
 //   - of a scalar that occurs several times the last one counts; a repeated field collects all;
 //   - in a oneof the last member counts, and if it is the member that was already set and a
@@ -14,9 +15,9 @@
 //   - nesting is bounded by MaxDepth, beyond it the answer is ErrTooDeep.
 //
 // Every slice in a decoded struct aliases the input: it is valid as long as the input is, and the
-// input must not change meanwhile. A decoder sets every field of the struct, so one struct can be used
-// again and again; DecodeTxn then also reuses its slices and the operations that they point to, and
-// in the steady state allocates nothing. On an error the struct's content is undefined.
+// input must not change meanwhile. A decoder sets every field of the struct, so one struct can be
+// used again and again; DecodeTxn then also reuses its slices and the operations that they point
+// to, and in the steady state allocates nothing. On an error the struct's content is undefined.
 //
 // An encoder appends the canonical encoding: fields in the order of their numbers, zero values left
 // out. That is byte for byte what proto.Marshal of the generated types produces, so stored

@@ -160,8 +160,8 @@ func AppendPutResponse(dst []byte, h *cairn.Header, prev []byte) []byte {
 	return dst
 }
 
-// AppendDeleteRangeResponse appends a DeleteRangeResponse; prevs are the encoded KeyValues that were
-// deleted, empty if they were not asked for.
+// AppendDeleteRangeResponse appends a DeleteRangeResponse; prevs are the encoded KeyValues that
+// were deleted, empty if they were not asked for.
 func AppendDeleteRangeResponse(
 	dst []byte, h *cairn.Header, deleted int64, prevs [][]byte,
 ) []byte {
