@@ -1,0 +1,147 @@
+package index
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+)
+
+const benchKeys = 1_000_000
+
+func benchKey(buf []byte, i int) []byte {
+	return fmt.Appendf(buf[:0], "/registry/pods/default/p%08d", uint32(i)*2654435761%100_000_000)
+}
+
+func filled(b *testing.B, n int) *Index {
+	b.Helper()
+	x := New()
+	var buf []byte
+	for i := range n {
+		buf = benchKey(buf, i)
+		rev := int64(i + 2)
+		if _, err := x.Put(buf, Version{Main: rev, Create: rev, Version: 1, Pos: 1}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return x
+}
+
+// BenchmarkMemory prints what the index takes for a key, without the key's own 32 bytes, and how long
+// a garbage collection of it takes.
+func BenchmarkMemory(b *testing.B) {
+	var before, after runtime.MemStats
+	for b.Loop() {
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		x := filled(b, benchKeys)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		start := time.Now()
+		runtime.GC()
+		b.ReportMetric(float64(time.Since(start).Microseconds()), "GC-µs")
+		perKey := float64(after.HeapAlloc-before.HeapAlloc)/float64(x.Len()) - 32
+		b.ReportMetric(perKey, "B/key")
+		b.ReportMetric(float64(x.Bytes())/float64(x.Len())-32, "Bytes()/key")
+		runtime.KeepAlive(x)
+	}
+}
+
+func BenchmarkPutNew(b *testing.B) {
+	x, rev := New(), int64(1)
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		rev++
+		buf = benchKey(buf, int(rev))
+		_, _ = x.Put(buf, Version{Main: rev, Create: rev, Version: 1, Pos: 1})
+	}
+}
+
+func BenchmarkPutExisting(b *testing.B) {
+	x, rev := filled(b, benchKeys), int64(benchKeys+2)
+	r := rand.New(rand.NewPCG(1, 1))
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		rev++
+		buf = benchKey(buf, r.IntN(benchKeys))
+		id := x.Find(buf)
+		v := x.Newest(id)
+		v.Main, v.Version = rev, v.Version+1
+		_, _ = x.Put(buf, v)
+	}
+}
+
+func BenchmarkFind(b *testing.B) {
+	x := filled(b, benchKeys)
+	r := rand.New(rand.NewPCG(1, 1))
+	var buf []byte
+	b.ReportAllocs()
+	for b.Loop() {
+		buf = benchKey(buf, r.IntN(benchKeys))
+		if x.Newest(x.Find(buf)).Main == 0 {
+			b.Fatal("not found")
+		}
+	}
+}
+
+func BenchmarkCount1M(b *testing.B) {
+	x := filled(b, benchKeys)
+	for b.Loop() {
+		n := 0
+		x.Ascend(nil, nil, func(id uint32) bool {
+			if x.IsLive(id, 1<<60) {
+				n++
+			}
+			return true
+		})
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/key")
+	}
+}
+
+func BenchmarkRestore1M(b *testing.B) {
+	keys := make([][]byte, benchKeys)
+	for i := range keys {
+		keys[i] = benchKey(nil, i)
+	}
+	for b.Loop() {
+		x := New()
+		x.RestoreBegin()
+		for i, k := range keys {
+			rev := int64(i + 2)
+			_, _ = x.Restore(k, Version{Main: rev, Create: rev, Version: 1, Pos: 1}, 0, nil)
+		}
+		x.RestoreEnd()
+	}
+}
+
+// BenchmarkCompact1M overwrites 1M keys once, compacts, and prints the longest step of 256 units.
+func BenchmarkCompact1M(b *testing.B) {
+	x, rev := filled(b, benchKeys), int64(benchKeys+2)
+	var buf []byte
+	var worst, total time.Duration
+	var dropped []uint64
+	for b.Loop() {
+		b.StopTimer()
+		for i := range benchKeys {
+			rev++
+			buf = benchKey(buf, i)
+			id := x.Find(buf)
+			v := x.Newest(id)
+			v.Main, v.Version = rev, v.Version+1
+			_, _ = x.Put(buf, v)
+		}
+		b.StartTimer()
+		x.CompactBegin(rev)
+		for done := false; !done; {
+			start := time.Now()
+			dropped, done = x.CompactStep(256, dropped[:0])
+			d := time.Since(start)
+			worst, total = max(worst, d), total+d
+		}
+	}
+	b.ReportMetric(float64(worst.Microseconds()), "worst-µs")
+	b.ReportMetric(float64(total.Nanoseconds())/float64(b.N)/benchKeys, "ns/key")
+}

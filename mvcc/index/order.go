@@ -1,0 +1,77 @@
+package index
+
+import (
+	"bytes"
+
+	"github.com/tidwall/btree"
+)
+
+const (
+	// orderProbes is how many readers may look for their place in the tree at once; another one
+	// waits for the short time that a seek takes.
+	orderProbes = 64
+	// probeBase: ids from here on are not keys but the key that a reader looks for.
+	probeBase = 1<<32 - orderProbes
+	// orderDegree: a node holds up to 2*degree-1 ids.
+	orderDegree = 32
+)
+
+// order is the ordered tree of ids. The tree compares two ids by the bytes of their keys; to look for a
+// key that has no id, a reader borrows one of a few ids that stand for such keys.
+type order struct {
+	tree   *btree.BTreeG[uint32]
+	key    func(id uint32) []byte
+	probes [orderProbes][]byte
+	free   chan uint32 // numbers of probes not in use
+}
+
+func (o *order) init(key func(id uint32) []byte) {
+	o.key = key
+	o.tree = btree.NewBTreeGOptions(o.less, btree.Options{NoLocks: true, Degree: orderDegree})
+	o.free = make(chan uint32, orderProbes)
+	for i := range uint32(orderProbes) {
+		o.free <- i
+	}
+}
+
+func (o *order) bytesOf(id uint32) []byte {
+	if id >= probeBase {
+		return o.probes[id-probeBase]
+	}
+	return o.key(id)
+}
+
+func (o *order) less(a, b uint32) bool { return bytes.Compare(o.bytesOf(a), o.bytesOf(b)) < 0 }
+
+func (o *order) insert(id uint32) { o.tree.Set(id) }
+
+func (o *order) remove(id uint32) { o.tree.Delete(id) }
+
+// bytes estimates the tree's memory: nodes are about two thirds full.
+func (o *order) bytes() int { return o.tree.Len() * 9 }
+
+// ascend calls fn for every id from key on, in order.
+func (o *order) ascend(key []byte, fn func(id uint32) bool) {
+	n := <-o.free
+	o.probes[n] = key
+	o.tree.Ascend(probeBase+n, fn)
+	o.probes[n] = nil
+	o.free <- n
+}
+
+// Ascend calls fn for the ids of the keys in [key, end) in order, until it returns false; an empty
+// end is the end of all keys.
+func (x *Index) Ascend(key, end []byte, fn func(id uint32) bool) {
+	stop := uint32(0)
+	if len(end) > 0 {
+		if bytes.Compare(key, end) >= 0 {
+			return
+		}
+		// One search for the first key not to visit spares comparing every key on the way.
+		x.order.ascend(end, func(id uint32) bool {
+			stop = id
+			return false
+		})
+	}
+	x.order.ascend(key, func(id uint32) bool { return id != stop && fn(id) })
+}
