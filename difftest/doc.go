@@ -1,0 +1,32 @@
+// Package difftest sends the same random operations to two servers that speak etcd's v3 API, real
+// etcd 3.7.3 and Cairn, and demands the same answers: every field of every response, every
+// error's code and text, every event of every watch, every hash.
+//
+// Real etcd, etcdctl and etcdutl are built from the Go module proxy as tools of this module, and
+// Cairn from the parent directory, so that the product itself never depends on etcd's server:
+//
+//	go test ./...                             the default: 20,000 operations over several seeds
+//	go test -run Random -seed 7 -ops 100000   a longer hunt that starts at one seed
+//	go test -run Replay -replay failure.txt   once more the script that a failure left behind
+//	go test -sut etcd         ./...             etcd against itself: checks the checker
+//
+// # How a run works
+//
+// A seed makes a script: a list of operations (op.go) that a file can hold, one a line. Revisions,
+// lease ids picked by the server and member ids are symbols in a script ($rev-3, $lease2, $self),
+// resolved when the operation is sent, so that a script keeps its meaning when lines are removed.
+//
+//	script ──> runner ──┬──> side A: process, connection, watch streams ──┐
+//	                    └──> side B: process, connection, watch streams ──┴──> compare
+//
+// Each operation goes to both sides at once, and the next is sent when both have answered. What
+// may rightly differ (ids, terms, raft indexes, sizes in bytes, ports) is put into a common form
+// first (normalize.go); everything else must be equal.
+//
+// Watch events arrive when they like, so they are compared at barriers (barrier.go), which come
+// before every operation whose outcome depends on how far a stream has got: compaction, cancelling
+// a watch, asking for progress, a restart.
+//
+// A script that fails is cut down by delta debugging (shrink.go) on fresh servers until no line
+// can be removed, then printed and written to a file.
+package difftest

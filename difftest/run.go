@@ -1,0 +1,331 @@
+package difftest
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// historyStream is the stream on which the runner watches every key from the start, and from
+// where it was after each restart. Scripts number their streams from 0.
+const historyStream = -1
+
+// settleEvery is after how many operations at most the watch streams are compared.
+const settleEvery = 200
+
+// Pair is what a run needs to know of the two sides.
+type Pair struct {
+	Tools    *Toolbox
+	Programs [2]string // names for Toolbox.Path
+	Options  [2][]grpc.DialOption
+}
+
+// Difference tells where the two sides gave different answers, or one of them an impossible one.
+type Difference struct {
+	Index int    // of the operation in the script, len(Ops) for the checks at its end
+	Op    Op     // as in the script
+	Sent  string // the request with side A's numbers
+	What  string
+}
+
+// Error returns the difference as a text of several lines.
+func (d *Difference) Error() string {
+	return fmt.Sprintf("operation %d: %v\n sent: %s\n%s", d.Index, d.Op, d.Sent, d.What)
+}
+
+// Stats counts what a run did.
+type Stats struct {
+	Ops, Failed, Events, Restarts int
+}
+
+// runner runs one script on two fresh servers.
+type runner struct {
+	pair   *Pair
+	sides  [2]*Side
+	script *Script
+	stats  Stats
+
+	rev       int64 // newest revision, by side A's headers
+	compacted int64
+	tainted   bool // a key holds a lease whose id a server picked, so hashes differ
+	capped    bool // an alarm may refuse the runner's own puts
+	lagging   bool // a watcher may be catching up
+	nextProbe int64
+	sinceComp int // operations since the streams were compared
+}
+
+// Run runs a script on fresh servers under dir. It returns a *Difference if the sides disagree and
+// another error if the run could not be made.
+func Run(ctx context.Context, pair *Pair, script *Script, dir string) (Stats, error) {
+	r := &runner{pair: pair, script: script, rev: 1, nextProbe: probeID}
+	defer r.close()
+	if err := r.start(ctx, dir); err != nil {
+		return r.stats, err
+	}
+	for i, op := range script.Ops {
+		if err := r.step(ctx, i, op); err != nil {
+			return r.stats, err
+		}
+		r.stats.Ops++
+	}
+	return r.stats, r.finish(ctx)
+}
+
+// start makes both sides and starts them.
+func (r *runner) start(ctx context.Context, dir string) error {
+	for i, program := range r.pair.Programs {
+		path, err := r.pair.Tools.Path(ctx, program)
+		if err != nil {
+			return err
+		}
+		name := string(rune('A' + i))
+		server, err := NewServer(path, filepath.Join(dir, name), r.script.Config)
+		if err != nil {
+			return err
+		}
+		r.sides[i] = &Side{Name: name, Server: server, Options: r.pair.Options[i]}
+	}
+	if err := both(func(i int) error { return r.sides[i].Start(ctx) }); err != nil {
+		return err
+	}
+	return r.watchHistory()
+}
+
+// close ends both sides.
+func (r *runner) close() {
+	for _, s := range r.sides {
+		if s != nil {
+			s.Close()
+		}
+	}
+}
+
+// both calls f for both sides at once and returns the first error.
+func both(f func(side int) error) error {
+	var errs [2]error
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	if errs[0] != nil {
+		return errs[0]
+	}
+	return errs[1]
+}
+
+// step does one operation and compares.
+func (r *runner) step(ctx context.Context, i int, op Op) error {
+	fail := func(what string) error {
+		if what == "" {
+			return nil
+		}
+		return &Difference{Index: i, Op: op, Sent: r.sent(op), What: what}
+	}
+	r.sinceComp++
+	if needsBarrier(op.Kind) || r.sinceComp >= settleEvery {
+		if what, err := r.barrier(ctx); err != nil || what != "" {
+			return firstError(fail(what), err)
+		}
+	}
+	switch op.Kind {
+	case kindSettle:
+		return nil
+	case kindRestart:
+		what, err := r.restart(ctx, op)
+		return firstError(fail(what), err)
+	case kindSnapshot:
+		what, err := r.snapshot(ctx)
+		return firstError(fail(what), err)
+	case kindWatchCreate, kindWatchCancel, kindWatchProgress, kindWatchClose:
+		what, err := r.watch(ctx, op)
+		return firstError(fail(what), err)
+	}
+	return fail(r.exchange(ctx, op))
+}
+
+// firstError returns the first of two errors that is not nil.
+func firstError(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// needsBarrier tells before which operations the streams must have come to rest.
+func needsBarrier(kind string) bool {
+	switch kind {
+	case "compact", kindWatchCancel, kindWatchProgress, kindWatchClose, kindSettle, kindRestart:
+		return true
+	}
+	return false
+}
+
+// sent returns an operation's request as side A gets it.
+func (r *runner) sent(op Op) string {
+	if op.Request == nil || r.sides[0] == nil {
+		return ""
+	}
+	return text(r.sides[0].resolve(op.Request, r.rev, r.compacted))
+}
+
+// exchange makes a call on both sides and compares the answers.
+func (r *runner) exchange(ctx context.Context, op Op) string {
+	var answers [2]answer
+	var bad [2]error
+	_ = both(func(i int) error {
+		s := r.sides[i]
+		req := s.resolve(op.Request, r.rev, r.compacted)
+		answers[i] = s.call(ctx, op, req)
+		for _, m := range answers[i].msgs {
+			s.learn(op, m)
+			if bad[i] == nil {
+				bad[i] = s.normalize(m)
+			}
+		}
+		return nil
+	})
+	for i, err := range bad {
+		if err != nil {
+			return fmt.Sprintf("side %s: %v", r.sides[i].Name, err)
+		}
+	}
+	a, b := answers[0], answers[1]
+	if r.tainted {
+		maskHash(a, b)
+	}
+	if !sameAnswer(a, b) {
+		return fmt.Sprintf("answers differ\n  A: %v\n  B: %v", a, b)
+	}
+	if a.err != nil {
+		r.stats.Failed++
+	}
+	return r.note(ctx, op, a)
+}
+
+// learn keeps what a side's raw response tells about ids that it picked.
+func (s *Side) learn(op Op, m proto.Message) {
+	grant, ok := m.(*pb.LeaseGrantResponse)
+	if !ok {
+		return
+	}
+	id := grant.ID
+	if op.Request.(*pb.LeaseGrantRequest).ID == 0 {
+		id = LeaseVar(op.Var)
+		s.leases[id], s.symbols[grant.ID] = grant.ID, id
+	}
+	s.ttls[id] = grant.TTL
+}
+
+// maskHash makes hashes equal: they cover lease ids, which differ on the two sides by now.
+func maskHash(a, b answer) {
+	for _, x := range []answer{a, b} {
+		for _, m := range x.msgs {
+			if h, ok := m.(*pb.HashKVResponse); ok {
+				h.Hash = 1
+			}
+		}
+	}
+}
+
+// note keeps what an answer, the same on both sides, tells about the state.
+func (r *runner) note(ctx context.Context, op Op, a answer) string {
+	switch req := op.Request.(type) {
+	case *pb.PutRequest, *pb.TxnRequest:
+		mapInts(req, func(v int64) int64 {
+			r.tainted = r.tainted || within(v, leaseSymbol)
+			return v
+		})
+	case *pb.AlarmRequest:
+		r.capped = true // until a put succeeds
+	}
+	for _, m := range a.msgs {
+		if h, ok := m.(interface{ GetHeader() *pb.ResponseHeader }); ok && h.GetHeader() != nil {
+			r.rev = max(r.rev, h.GetHeader().Revision)
+		}
+	}
+	if op.Kind != "compact" || a.err != nil {
+		return ""
+	}
+	req := op.Request.(*pb.CompactionRequest)
+	r.compacted = r.sides[0].resolve(req, r.rev, r.compacted).(*pb.CompactionRequest).Revision
+	if req.Physical {
+		return ""
+	}
+	// The same once more fails, but only after the compaction in the background is through.
+	again := Op{Kind: "compact", Request: &pb.CompactionRequest{
+		Revision: Compacted(0), Physical: true,
+	}}
+	return r.exchange(ctx, again)
+}
+
+// restart stops both servers, compares how they ended and starts them again.
+func (r *runner) restart(ctx context.Context, op Op) (string, error) {
+	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
+	sig, ok := signals[op.Signal]
+	if !ok {
+		return "", fmt.Errorf("restart needs signal=TERM or signal=KILL, not %q", op.Signal)
+	}
+	var ends [2]string
+	err := both(func(i int) (err error) {
+		r.sides[i].disconnect()
+		ends[i], err = r.sides[i].Server.Stop(sig)
+		return err
+	})
+	if err != nil {
+		return err.Error(), nil
+	}
+	if ends[0] != ends[1] {
+		return fmt.Sprintf("the processes ended differently\n  A: %s\n  B: %s", ends[0], ends[1]), nil
+	}
+	if err := both(func(i int) error { return r.sides[i].Start(ctx) }); err != nil {
+		return err.Error(), nil
+	}
+	r.stats.Restarts++
+	return "", r.watchHistory()
+}
+
+// finish compares all that can be seen at the end of a script, before and after restarts.
+func (r *runner) finish(ctx context.Context) error {
+	end := len(r.script.Ops)
+	for _, op := range finalOps() {
+		if err := r.step(ctx, end, op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finalOps returns the operations that end every run.
+func finalOps() []Op {
+	look := func() []Op {
+		return []Op{
+			{Kind: kindSettle},
+			{Kind: "hashkv", Request: &pb.HashKVRequest{}},
+			{Kind: "hashkv", Request: &pb.HashKVRequest{Revision: Rev(-7)}},
+			{Kind: "hashkv", Request: &pb.HashKVRequest{Revision: Compacted(0)}},
+			{Kind: "hashkv", Request: &pb.HashKVRequest{Revision: Compacted(1)}},
+			{Kind: "range", Request: &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}},
+			{Kind: "range", Request: &pb.RangeRequest{
+				Key: []byte{0}, RangeEnd: []byte{0}, Revision: Compacted(1),
+			}},
+			{Kind: "leases", Request: &pb.LeaseLeasesRequest{}},
+			{Kind: kindWatchCreate, Stream: 99, Request: &pb.WatchCreateRequest{
+				Key: []byte{0}, RangeEnd: []byte{0}, StartRevision: Compacted(1), PrevKv: true,
+			}},
+			{Kind: kindSettle},
+			{Kind: kindSnapshot, Request: &pb.SnapshotRequest{}},
+		}
+	}
+	ops := look()
+	for _, signal := range []string{"KILL", "TERM"} {
+		ops = append(append(ops, Op{Kind: kindRestart, Signal: signal}), look()...)
+	}
+	return ops
+}
