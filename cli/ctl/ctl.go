@@ -46,10 +46,9 @@ const face = "etcdctl"
 
 // Config says how the program was called and what it may touch.
 type Config struct {
-	// Name is the program as the user types it; usage lines show it: "etcdctl" or "cairn ctl".
+	// Name is the program as the user types it; usage lines show it: "etcdctl" or "cairn ctl". Under
+	// another name than "etcdctl", `version` shows Cairn's own version too.
 	Name string
-	// Version is Cairn's own version; `version` shows it beside etcd's unless Name is "etcdctl".
-	Version string
 	// Args are the arguments behind the program's name.
 	Args []string
 	// Environ is the environment as "key=value"; os.Environ() in a process.
@@ -122,7 +121,7 @@ func (a *app) root() *cobra.Command {
 	a.addGroup(root, groupCluster, a.alarmCommand(), a.defragCommand(), a.endpointCommand(),
 		a.moveLeaderCommand(), a.memberCommand(), a.snapshotCommand())
 	a.addGroup(root, groupUtility,
-		terminal.Version(a.cfg.Name, face, a.cfg.Version, a.cfg.Stdout),
+		terminal.Version(a.cfg.Name, face, a.cfg.Stdout),
 		terminal.Completion(a.cfg.Name, a.cfg.Stdout, func() *cobra.Command {
 			return New(a.cfg)
 		}),
