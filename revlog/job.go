@@ -239,8 +239,9 @@ func (j *job) check(maxBytes int64) error {
 // switchIn gives the new file its name: from here on a restart reads it and removes its sources.
 func (j *job) switchIn(l *Log) error {
 	if err := l.fs.Rename(j.fd.Name(), j.out.path); err != nil {
-		if !errors.Is(err, vfs.ErrNoSpace) {
-			j.phase = phaseMove // nobody knows which name it has: no way back
+		_, stat := l.fs.Stat(j.fd.Name())
+		if stat != nil || !errors.Is(err, vfs.ErrNoSpace) {
+			j.phase = phaseMove // nobody knows which name will be found: no way back
 		}
 		return err
 	}
