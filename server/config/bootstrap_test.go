@@ -89,15 +89,19 @@ func TestVerifyBootstrap(t *testing.T) {
 
 func TestRetention(t *testing.T) {
 	for _, c := range []struct{ mode, retention, want string }{
-		{"periodic", "0", "{0s 0}"}, {"periodic", "5", "{5h0m0s 0}"},
-		{"periodic", "5m", "{5m0s 0}"}, {"revision", "1000", "{0s 1000}"},
-		{"revision", "0", "{0s 0}"}, {"periodic", "-5m", ""}, {"revision", "-1", ""},
+		{"periodic", "0", "0s 0"}, {"periodic", "5", "5h0m0s 0"},
+		{"periodic", "5m", "5m0s 0"}, {"revision", "1000", "0s 1000"},
+		{"revision", "9999999999", "0s 9999999999"}, {"periodic", "2562048", ""},
+		{"revision", "0", "0s 0"}, {"periodic", "-5m", ""}, {"revision", "-1", ""},
 	} {
-		cfg := Config{AutoCompactionMode: c.mode, AutoCompactionRetention: c.retention}
-		r, err := cfg.Retention()
-		if got := fmt.Sprint(r); c.want == "" && err == nil || c.want != "" &&
-			(err != nil || got != c.want) {
+		period, revisions, err := parseRetention(c.mode, c.retention)
+		got := fmt.Sprint(period, " ", revisions)
+		if c.want == "" && err == nil || c.want != "" && (err != nil || got != c.want) {
 			t.Errorf("%v: %s, %v", c, got, err)
+		}
+		cfg := Config{AutoCompactionMode: c.mode, AutoCompactionRetention: c.retention}
+		if p, r := cfg.Retention(); p != period || r != revisions {
+			t.Errorf("%v: Retention is %v, %d", c, p, r)
 		}
 	}
 }

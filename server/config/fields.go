@@ -12,7 +12,7 @@ import (
 // Fields describes the configuration as the fields of etcd's line "starting an etcd server", named
 // like the flags. initialized says whether there was data.
 func (c *Config) Fields(initialized bool) []slog.Attr {
-	retention, _ := c.Retention() // checked by Parse
+	period, _ := c.Retention()
 	return append([]slog.Attr{
 		slog.String("etcd-version", version.Etcd),
 		slog.String("cairn-version", version.Cairn),
@@ -47,7 +47,7 @@ func (c *Config) Fields(initialized bool) []slog.Attr {
 		slog.String("feature-gates", c.Gates.String()),
 		slog.String("auto-compaction-mode", c.AutoCompactionMode),
 		slog.String("auto-compaction-retention", c.AutoCompactionRetention),
-		slog.Duration("auto-compaction-interval", retention.Period),
+		slog.Duration("auto-compaction-interval", period),
 		slog.Int("compaction-batch-limit", c.BatchLimit()),
 		slog.Bool("unsafe-no-fsync", c.UnsafeNoFsync),
 	}...)...)

@@ -39,10 +39,10 @@ func TestSampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := c.Retention()
-	if err != nil || c.Name != "infra0" || c.DataDir != "/var/lib/etcd" || c.WALDir != "" ||
+	period, _ := c.Retention()
+	if c.Name != "infra0" || c.DataDir != "/var/lib/etcd" || c.WALDir != "" ||
 		c.SnapshotCount != 5000 || c.ElectionTicks() != 10 || c.Quota() != 8<<30 ||
-		c.UnsafeNoFsync || !c.EnablePprof || !c.ReusePort || r.Period != time.Hour ||
+		c.UnsafeNoFsync || !c.EnablePprof || !c.ReusePort || period != time.Hour ||
 		c.KeepAliveInterval != time.Hour || c.ProgressInterval() != 5*time.Minute ||
 		c.InitialClusterToken != "etcd-cluster-1" || c.Log.Level != "debug" {
 		t.Errorf("%+v", c)

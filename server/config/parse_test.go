@@ -134,8 +134,8 @@ func TestDefaults(t *testing.T) {
 			t.Errorf("value %d is %v, want %v", i, got[i], want[i])
 		}
 	}
-	if r, err := c.Retention(); err != nil || r != (Retention{}) {
-		t.Errorf("retention %v, %v", r, err)
+	if period, revisions := c.Retention(); period != 0 || revisions != 0 {
+		t.Errorf("retention %v, %v", period, revisions)
 	}
 	for program, dir := range map[string]string{"etcd": "a.etcd", "/usr/bin/etcd": "a.etcd",
 		`C:\bin\etcd.exe`: "a.etcd", "cairn": "a.cairn", "/x/cairn": "a.cairn"} {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -14,6 +15,9 @@ const maxElectionMs = 50000
 
 // minHeartbeats is how many heartbeats must fit into an election timeout.
 const minHeartbeats = 5
+
+// maxRetentionHours is what a time.Duration holds.
+const maxRetentionHours = math.MaxInt64 / int64(time.Hour)
 
 // ErrUnsetAdvertise says that clients would not learn where to connect.
 var ErrUnsetAdvertise = errors.New(
@@ -179,42 +183,46 @@ func (c *Config) validateCompaction() error {
 	default:
 		return fmt.Errorf("unknown auto-compaction-mode %q", c.AutoCompactionMode)
 	}
-	_, err := c.Retention()
+	_, _, err := parseRetention(c.AutoCompactionMode, c.AutoCompactionRetention)
 	return err
 }
 
-// Retention is how much history automatic compaction keeps.
-type Retention struct {
-	Period    time.Duration // mode periodic; 0 is off
-	Revisions int64         // mode revision; 0 is off
+// Retention is how much history automatic compaction keeps: a time or a number of revisions, by the
+// mode; both 0 is no automatic compaction.
+func (c *Config) Retention() (period time.Duration, revisions int64) {
+	period, revisions, err := parseRetention(c.AutoCompactionMode, c.AutoCompactionRetention)
+	if err != nil {
+		return 0, 0 // not after Parse, which checked it
+	}
+	return period, revisions
 }
 
-// Retention reads --auto-compaction-retention by the mode, as etcd does: a bare number is hours or
-// revisions; a duration in mode revision counts as nanoseconds there, and is refused here.
-func (c *Config) Retention() (Retention, error) {
-	n, err := strconv.ParseInt(c.AutoCompactionRetention, 10, 32)
-	if err == nil && n >= 0 {
-		if c.AutoCompactionMode == CompactRevision {
-			return Retention{Revisions: n}, nil
-		}
-		return Retention{Period: time.Duration(n) * time.Hour}, nil
-	}
-	if c.AutoCompactionMode == CompactRevision {
-		n, err := strconv.ParseInt(c.AutoCompactionRetention, 10, 64)
+// parseRetention reads --auto-compaction-retention by the mode, as etcd does: a bare number is hours
+// or revisions. (A duration in mode revision counts as nanoseconds there, and is refused here.)
+func parseRetention(mode, s string) (period time.Duration, revisions int64, err error) {
+	if mode == CompactRevision {
+		n, err := strconv.ParseInt(s, 10, 64)
 		if err != nil || n < 0 {
-			return Retention{}, fmt.Errorf("error parsing CompactionRetention: %q is no number of "+
-				"revisions", c.AutoCompactionRetention)
+			return 0, 0, fmt.Errorf("error parsing CompactionRetention: %q is no number of "+
+				"revisions", s)
 		}
-		return Retention{Revisions: n}, nil
+		return 0, n, nil
 	}
-	d, err := time.ParseDuration(c.AutoCompactionRetention)
+	if n, err := strconv.ParseInt(s, 10, 32); err == nil && n >= 0 {
+		if n > maxRetentionHours {
+			return 0, 0, fmt.Errorf("error parsing CompactionRetention: %d hours are more than %d",
+				n, maxRetentionHours)
+		}
+		return time.Duration(n) * time.Hour, 0, nil
+	}
+	d, err := time.ParseDuration(s)
 	if err != nil {
-		return Retention{}, fmt.Errorf("error parsing CompactionRetention: %w", err)
+		return 0, 0, fmt.Errorf("error parsing CompactionRetention: %w", err)
 	}
 	if d < 0 {
-		return Retention{}, fmt.Errorf("error parsing CompactionRetention: %v is negative", d)
+		return 0, 0, fmt.Errorf("error parsing CompactionRetention: %v is negative", d)
 	}
-	return Retention{Period: d}, nil
+	return d, 0, nil
 }
 
 func (c *Config) validateGates() error {
