@@ -117,7 +117,7 @@ func TestCrashEverywhere(t *testing.T) {
 				crashes[op.Kind]++
 				c := &owner{
 					fs: fs.CrashClone(rng), opts: o.opts, rng: rng,
-					recs: o.recs[:len(o.recs):len(o.recs)], saved: o.saved,
+					recs: o.recs, saved: o.saved, keys: o.keys,
 				}
 				if err := c.afterCrash(); err != nil {
 					t.Errorf("crash around %v (after: %v): %v", op, after, err)
@@ -156,7 +156,7 @@ func (o *owner) afterCrash() error {
 			return err
 		}
 	}
-	second := &owner{fs: again, opts: o.opts, rng: o.rng, recs: o.recs, saved: o.saved}
+	second := &owner{fs: again, opts: o.opts, rng: o.rng, recs: o.recs, saved: o.saved, keys: o.keys}
 	if o.saved.mark != (Mark{}) && o.rng.IntN(2) == 0 {
 		second.fs = o.fs.(*vfs.Mem).CrashClone(o.rng)
 	} else {
@@ -179,7 +179,7 @@ func TestFailEverywhere(t *testing.T) {
 			fault.Nth = n
 			faulty.Inject(fault)
 			rng := rand.New(rand.NewPCG(uint64(n), 7))
-			o := &owner{fs: faulty, opts: Options{SegmentBytes: MinSegmentBytes}, rng: rng}
+			o := &owner{fs: faulty, opts: Options{SegmentBytes: MinSegmentBytes}, rng: rng, keys: 20}
 			err := o.open()
 			for i := 0; i < 300 && err == nil; i++ {
 				err = o.randomStep()
@@ -195,7 +195,7 @@ func TestFailEverywhere(t *testing.T) {
 					t.Fatalf("%+v: %v does not wrap the cause", fault, err)
 				}
 			}
-			c := &owner{fs: mem.CrashClone(rng), opts: o.opts, rng: rng, recs: o.recs, saved: o.saved}
+			c := &owner{fs: mem.CrashClone(rng), opts: o.opts, rng: rng, recs: o.recs, saved: o.saved, keys: o.keys}
 			if err := c.open(); err != nil {
 				t.Fatalf("%+v, then a crash: %v", fault, err)
 			}

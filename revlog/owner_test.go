@@ -45,6 +45,8 @@ type owner struct {
 	opts Options
 	log  *Log
 	rng  *rand.Rand
+	// Half of the changes go to an eighth of the keys, so that some files die and others mostly live.
+	keys int
 
 	recs  []rec
 	rev   int64
@@ -57,7 +59,7 @@ type owner struct {
 }
 
 func newOwner(fs vfs.FS, opts Options, rng *rand.Rand) (*owner, error) {
-	o := &owner{fs: fs, opts: opts, rng: rng}
+	o := &owner{fs: fs, opts: opts, rng: rng, keys: 20 << (2 * rng.IntN(3))}
 	return o, o.open()
 }
 
@@ -363,12 +365,14 @@ func (o *owner) randomStep() error {
 		return o.checkpoint()
 	case n < 68:
 		if o.rev > 0 {
-			o.compact(1 + o.rng.Int64N(o.rev))
+			o.compact(o.rev - o.rng.Int64N(min(o.rev, 200)))
 		}
 	case n < 75:
-		o.compactStep(1 + o.rng.IntN(8))
-	case n < 78:
+		o.compactStep(1 + o.rng.IntN(o.keys/2))
+	case n < 77:
 		return o.log.Prepare()
+	case n < 78:
+		return o.log.Sync()
 	default:
 		_, err := o.reclaimStep()
 		return err
@@ -380,7 +384,7 @@ func (o *owner) randomTxn() error {
 	var recs []rec
 	used := map[string]bool{}
 	for range 1 + o.rng.IntN(4) {
-		key := fmt.Sprintf("key-%02d", o.rng.IntN(20))
+		key := fmt.Sprintf("key-%03d", o.rng.IntN(o.keys>>(3*o.rng.IntN(2))))
 		if used[key] {
 			continue
 		}
