@@ -17,7 +17,7 @@ const (
 	detectOps = 700
 
 	// shrunkOps is how short the script must become that shows a fault of a single operation.
-	shrunkOps = 3
+	shrunkOps = 6
 )
 
 // fault changes what side B's client receives. It returns whether to deliver the response.
@@ -175,9 +175,10 @@ const detectSeed = 3
 
 // TestShrink cuts a script down that meets a fault and demands the shortest one.
 func TestShrink(t *testing.T) {
+	t.Parallel()
 	program(t, *flagRef)
 	pair := faulty(faults()["range count"])
-	script := Generate(detectSeed, 120)
+	script := Generate(detectSeed, 70)
 	_, err := Run(t.Context(), pair, script, filepath.Join(t.TempDir(), "run"))
 	var d *Difference
 	if !errors.As(err, &d) {

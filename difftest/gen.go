@@ -62,6 +62,7 @@ func Generate(seed uint64, n int) *Script {
 		}
 		s.Ops = append(s.Ops, g.op()...)
 	}
+	s.Ops = append(s.Ops, Op{Kind: kindVersions}, Op{Kind: "status", Request: &pb.StatusRequest{}})
 	return s
 }
 

@@ -17,6 +17,9 @@ import (
 // count on different clocks, and Cairn remembers over a restart how much was used up.
 const ttlTolerance = 300
 
+// earlyVersion is the storage version that a fresh etcd has for a moment.
+const earlyVersion = "3.5.0"
+
 // normalize brings a response of this side into the form in which both sides must be equal: its
 // ids become 1 after a check that they are its own, picked lease ids become their symbols, terms,
 // indexes and sizes become 1 where they are set. An error means an impossible response.
@@ -32,6 +35,9 @@ func (s *Side) normalize(m proto.Message) error {
 	}
 	switch m := m.(type) {
 	case *pb.StatusResponse:
+		if m.StorageVersion == "" || m.StorageVersion == earlyVersion {
+			m.StorageVersion = storageVersion // it comes in time, see kindVersions
+		}
 		for i, text := range m.Errors {
 			m.Errors[i] = s.normalizeText(text)
 		}

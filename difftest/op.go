@@ -25,6 +25,7 @@ const (
 	kindWatchProgress = "watch.progress"
 	kindWatchClose    = "watch.close"
 	kindSettle        = "settle"
+	kindVersions      = "versions"
 	kindRestart       = "restart"
 )
 
@@ -65,6 +66,7 @@ func kinds() map[string]kind {
 		kindWatchProgress: stream[pb.WatchProgressRequest, pb.WatchResponse](),
 		kindWatchClose:    {},
 		kindSettle:        {},
+		kindVersions:      {},
 		kindRestart:       {},
 	}
 }

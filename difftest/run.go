@@ -74,6 +74,9 @@ func Run(ctx context.Context, pair *Pair, script *Script, dir string) (Stats, er
 		}
 		r.stats.Ops++
 	}
+	if script.Partial {
+		return r.stats, nil
+	}
 	return r.stats, r.finish(ctx)
 }
 
@@ -136,6 +139,12 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 	}
 	switch op.Kind {
 	case kindSettle:
+		return nil
+	case kindVersions:
+		err := both(func(i int) error { return r.sides[i].awaitVersions(ctx) })
+		if err != nil {
+			return fail(err.Error())
+		}
 		return nil
 	case kindRestart:
 		what, err := r.restart(ctx, op)

@@ -18,6 +18,9 @@ const maxScriptLine = 64 << 20
 type Script struct {
 	Config Config
 	Ops    []Op
+
+	// Partial leaves out the checks and restarts at the end. It is not written to files.
+	Partial bool
 }
 
 // WriteTo writes a script in the form that ReadScript reads: a line for the configuration, then

@@ -17,9 +17,9 @@ const (
 	// callTimeout bounds one operation on one side; only a server that hangs meets it.
 	callTimeout = 60 * time.Second
 
-	// storageVersion is what Status says once a server has settled, settlePoll how often it is asked.
+	// storageVersion is what Status says once a server has settled, versionPoll how often it is asked.
 	storageVersion = "3.7.0"
-	settlePoll     = 10 * time.Millisecond
+	versionPoll    = 10 * time.Millisecond
 
 	// maxMessage is the largest answer taken: more than any range of a run holds.
 	maxMessage = 1 << 30
@@ -64,25 +64,31 @@ func (s *Side) Start(ctx context.Context) error {
 		return fmt.Errorf("side %s: %w", s.Name, err)
 	}
 	s.conn = conn
-	return s.settle(ctx)
-}
-
-// settle waits until the server has settled on its versions, which etcd does a moment after it
-// serves clients, and takes down its ids.
-func (s *Side) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	poll := time.NewTicker(settlePoll)
+	status, err := pb.NewMaintenanceClient(s.conn).Status(ctx, &pb.StatusRequest{},
+		grpc.WaitForReady(true))
+	if err != nil {
+		return fmt.Errorf("side %s: %w", s.Name, err)
+	}
+	s.clusterID, s.memberID = status.Header.ClusterId, status.Header.MemberId
+	if s.clusterID == 0 || s.memberID == 0 {
+		return fmt.Errorf("side %s: no ids in the header %v", s.Name, status.Header)
+	}
+	return nil
+}
+
+// awaitVersions waits until the server has settled on its storage version, which etcd does within
+// seconds of its first start.
+func (s *Side) awaitVersions(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	poll := time.NewTicker(versionPoll)
 	defer poll.Stop()
 	for {
-		status, err := pb.NewMaintenanceClient(s.conn).Status(ctx, &pb.StatusRequest{},
-			grpc.WaitForReady(true))
+		status, err := pb.NewMaintenanceClient(s.conn).Status(ctx, &pb.StatusRequest{})
 		if err != nil {
 			return fmt.Errorf("side %s: %w", s.Name, err)
-		}
-		s.clusterID, s.memberID = status.Header.ClusterId, status.Header.MemberId
-		if s.clusterID == 0 || s.memberID == 0 {
-			return fmt.Errorf("side %s: no ids in the header %v", s.Name, status.Header)
 		}
 		if status.StorageVersion == storageVersion {
 			return nil
