@@ -17,6 +17,9 @@ func TestConformance(t *testing.T) {
 	t.Run("OS", func(t *testing.T) {
 		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) { return vfs.OS(), t.TempDir() })
 	})
+	t.Run("Fallback", func(t *testing.T) {
+		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) { return vfs.Fallback(), t.TempDir() })
+	})
 	t.Run("Mem", func(t *testing.T) {
 		vfstest.Run(t, func(t *testing.T) (vfs.FS, string) {
 			m := vfs.NewMem()

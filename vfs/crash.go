@@ -94,27 +94,77 @@ func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	names := m.survivingNames(rng)
-	c := &cloner{to: NewMem(), content: func(f *memFile) []byte { return f.crash(rng) }}
+	c := &cloner{to: NewMem(), rng: rng, files: map[*memFile]*memFile{}}
 	c.to.capacity = m.capacity
-	c.files = map[*memFile]*memFile{}
 	c.copyDir(m.root, c.to.root, names)
 	return c.to
 }
 
 // KillClone returns the file system as the end of the process leaves it: everything that was written
-// is there, and nothing is locked. What was not synced counts as synced in the clone.
+// is seen, what was not synced is still to be lost in a later crash, and nothing is locked. It
+// has no hook.
 func (m *Mem) KillClone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c := &cloner{to: NewMem(), content: func(f *memFile) []byte {
-		f.mu.RLock()
-		defer f.mu.RUnlock()
-		return slices.Clone(f.data)
-	}}
-	c.to.capacity = m.capacity
-	c.files = map[*memFile]*memFile{}
-	c.copyDir(m.root, c.to.root, func(d *memDir) map[string]memNode { return d.entries })
-	return c.to
+	to := NewMem()
+	to.capacity = m.capacity
+	k := &killer{to: to, nodes: map[memNode]memNode{m.root: to.root}}
+	k.fill(m.root, to.root)
+	for _, op := range m.pending {
+		c := op
+		c.node = k.copy(op.node)
+		if op.setDir != nil {
+			c.setDir = k.copy(op.setDir).(*memDir)
+		}
+		if op.delDir != nil {
+			c.delDir = k.copy(op.delDir).(*memDir)
+		}
+		to.pending = append(to.pending, c)
+	}
+	return to
+}
+
+// killer copies all nodes that have, had or may have again a name.
+type killer struct {
+	to    *Mem
+	nodes map[memNode]memNode
+}
+
+func (k *killer) copy(n memNode) memNode {
+	if c, ok := k.nodes[n]; ok {
+		return c
+	}
+	switch n := n.(type) {
+	case *memDir:
+		d := k.to.newDir()
+		k.nodes[n] = d
+		k.fill(n, d)
+		return d
+	case *memFile:
+		n.mu.RLock()
+		defer n.mu.RUnlock()
+		k.to.nextID++
+		f := &memFile{
+			fs: k.to, num: k.to.nextID, links: n.links,
+			data: slices.Clone(n.data), synced: slices.Clone(n.synced),
+			ops: slices.Clone(n.ops), buf: slices.Clone(n.buf),
+		}
+		k.nodes[n] = f
+		if n.links > 0 {
+			f.copyBlocks(n)
+		}
+		return f
+	}
+	return nil // there is no other kind
+}
+
+func (k *killer) fill(from, to *memDir) {
+	for _, name := range slices.Sorted(maps.Keys(from.entries)) {
+		to.entries[name] = k.copy(from.entries[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(from.synced)) {
+		to.synced[name] = k.copy(from.synced[name])
+	}
 }
 
 // survivingNames chooses which pending names happened and returns the entries of each directory.
@@ -166,11 +216,11 @@ func chance(rng *rand.Rand) func() bool {
 	}
 }
 
-// cloner copies a tree; content decides what is in a file.
+// cloner copies a tree as a crash leaves it.
 type cloner struct {
-	to      *Mem
-	files   map[*memFile]*memFile
-	content func(*memFile) []byte
+	to    *Mem
+	rng   *rand.Rand
+	files map[*memFile]*memFile
 }
 
 func (c *cloner) copyDir(from, to *memDir, names func(*memDir) map[string]memNode) {
@@ -194,25 +244,25 @@ func (c *cloner) copyFile(from *memFile) *memFile {
 	f, ok := c.files[from]
 	if !ok {
 		c.to.nextID++
-		f = &memFile{fs: c.to, num: c.to.nextID, data: c.content(from)}
+		f = &memFile{fs: c.to, num: c.to.nextID, data: from.crash(c.rng)}
 		f.synced = slices.Clone(f.data)
-		c.copyBlocks(from, f)
+		f.copyBlocks(from)
 		c.files[from] = f
 	}
 	f.links++
 	return f
 }
 
-// copyBlocks takes the space that the file held, as far as its new length reaches.
-func (c *cloner) copyBlocks(from, to *memFile) {
-	limit := c.to.capacity
-	c.to.capacity = 0
-	for p := int64(0); p*memPageBytes < int64(len(to.data)); p++ {
+// copyBlocks takes the space that from holds, as far as the length of f reaches.
+func (f *memFile) copyBlocks(from *memFile) {
+	limit := f.fs.capacity
+	f.fs.capacity = 0
+	for p := int64(0); p*memPageBytes < int64(len(f.data)); p++ {
 		if p/64 < int64(len(from.blocks)) && from.blocks[p/64]>>(p%64)&1 == 1 {
-			to.reserve(p*memPageBytes, p*memPageBytes+1)
+			f.reserve(p*memPageBytes, p*memPageBytes+1)
 		}
 	}
-	c.to.capacity = limit
+	f.fs.capacity = limit
 }
 
 // crash returns the content that a power failure leaves.
