@@ -14,6 +14,8 @@ type catchup struct {
 	wakes  []*Stream
 	turn   int // of Step; its parity chooses the leader's kind
 	cursor int // of the last leader in turn
+
+	maxEvents, maxBytes int // of one chunk
 }
 
 // Work has a token when there is something for Step to do.
@@ -118,8 +120,9 @@ func (c *catchup) sweep() {
 	c.active = slices.DeleteFunc(c.active, func(w *watcher) bool { return !w.active })
 }
 
-// leader chooses the watcher that a chunk is read for. It alternates between the one furthest behind, so
-// that watchers meet and share their chunks, and each in turn, so that nobody waits for long.
+// leader chooses the watcher that a chunk is read for. It alternates between the one furthest
+// behind, so that watchers meet and share their chunks, and each in turn, so that nobody waits
+// for long.
 func (c *catchup) leader() *watcher {
 	c.turn++
 	if c.turn%2 == 0 {
@@ -172,12 +175,12 @@ func (h *Hub) endIf(last func(w *watcher) *body) {
 	}
 }
 
-// chunk reads a piece of the history from revision from on, up to to at most, and queues it for the active
-// watchers that are in it.
+// chunk reads a piece of the history from revision from on, up to to at most, and queues it for
+// the active watchers that are in it.
 func (h *Hub) chunk(from, to int64) {
 	c := &h.catch
 	c.join(from, to)
-	next, err := h.source.Changes(context.Background(), from, to, chunkEvents, chunkBytes,
+	next, err := h.source.Changes(context.Background(), from, to, c.maxEvents, c.maxBytes,
 		func(ev *Event) error {
 			c.fan.event(h.source, ev, to)
 			return nil

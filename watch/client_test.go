@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -12,12 +13,17 @@ import (
 	"github.com/cairnkv/cairn"
 )
 
-// client is the far side of a stream: it takes, decodes, and holds every response against the model.
+// client is the far side of a stream: it takes, decodes, and holds every response against the
+// model.
 type client struct {
 	m     *model
 	s     *Stream
-	woken bool
-	limit int // Options.ResponseBytes
+	woken atomic.Bool
+	wakes chan struct{} // a token for each wake
+	limit int           // Options.ResponseBytes
+	// racing: others publish at the same time, so that a wake may come after the Take that it is
+	// for.
+	racing bool
 
 	created  []CreateRequest // requests whose answer has not come, in order
 	cancels  map[int64]int   // requests whose answer has not come
@@ -41,11 +47,19 @@ var testHeader = cairn.Header{ClusterID: 1<<63 + 5, MemberID: 77, Revision: 1234
 
 func openClient(h *Hub, m *model) *client {
 	c := &client{
-		m: m, limit: h.opts.ResponseBytes,
+		m: m, wakes: make(chan struct{}, 1), limit: h.opts.ResponseBytes,
 		cancels: make(map[int64]int), watchers: make(map[int64]*seen),
 	}
-	c.s = h.Open(func() cairn.Header { return testHeader }, func() { c.woken = true })
+	c.s = h.Open(func() cairn.Header { return testHeader }, c.wake)
 	return c
+}
+
+func (c *client) wake() {
+	c.woken.Store(true)
+	select {
+	case c.wakes <- struct{}{}:
+	default:
+	}
 }
 
 func (c *client) create(r CreateRequest) {
@@ -60,12 +74,13 @@ func (c *client) cancel(id int64) {
 
 // take takes up to maxBytes and checks what comes.
 func (c *client) take(maxBytes int) (n int, err error) {
+	woken := c.woken.Swap(false)
 	msgs := c.s.Take(nil, maxBytes)
-	if len(msgs) > 0 && !c.woken {
-		return 0, fmt.Errorf("there are responses but nobody was woken")
-	}
-	if len(msgs) == 0 {
-		c.woken = false
+	if len(msgs) > 0 {
+		if !woken && !c.woken.Load() && !c.racing {
+			return 0, fmt.Errorf("there are responses but nobody was woken")
+		}
+		c.woken.Store(true)
 	}
 	size := 0
 	for i, msg := range msgs {
@@ -246,9 +261,8 @@ func (c *client) onEvents(w *seen, r *pb.WatchResponse) error {
 	pieces := c.pieces
 	c.pieces = nil
 	if w.req.Fragment {
-		if want := fragments(whole, c.limit); !slices.EqualFunc(pieces, want, func(a, b *pb.WatchResponse) bool {
-			return proto.Equal(a, b)
-		}) {
+		same := func(a, b *pb.WatchResponse) bool { return proto.Equal(a, b) }
+		if want := fragments(whole, c.limit); !slices.EqualFunc(pieces, want, same) {
 			return fmt.Errorf("%d fragments, want %d", len(pieces), len(want))
 		}
 	}

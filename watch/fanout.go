@@ -6,8 +6,9 @@ import (
 	"github.com/cairnkv/cairn/wire"
 )
 
-// body is what a WatchResponse has after its header and watch id: the events of one revision, or the fields
-// of a control response. Bodies are shared by streams and do not change once they are queued.
+// body is what a WatchResponse has after its header and watch id: the events of one revision, or
+// the fields of a control response. Bodies are shared by streams and do not change once they are
+// queued.
 type body struct {
 	data   []byte
 	rev    int64 // revision of the events
@@ -15,8 +16,8 @@ type body struct {
 	events int
 }
 
-// fanout turns events into the bodies of groups. It is scratch space: begin, event for each event, then
-// the caller hands out the bodies of the touched groups, then end.
+// fanout turns events into the bodies of groups. It is scratch space: begin, event for each
+// event, then the caller hands out the bodies of the touched groups, then end.
 type fanout struct {
 	index   *index
 	epoch   uint64   // groups of other epochs do not take part

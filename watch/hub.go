@@ -11,8 +11,8 @@ import (
 	"github.com/cairnkv/cairn/clock"
 )
 
-// Hub fans the events of a store out to the watchers of all streams. All methods are safe for concurrent
-// use, but Publish is for one goroutine, the applier.
+// Hub fans the events of a store out to the watchers of all streams. All methods are safe for
+// concurrent use, but Publish is for one goroutine, the applier.
 type Hub struct {
 	source  Source
 	clock   clock.Clock
@@ -51,7 +51,7 @@ func NewHub(source Source, clk clock.Clock, opts Options) *Hub {
 		source: source, clock: clk, opts: opts.withDefaults(),
 		work: make(chan struct{}, 1),
 		rev:  source.Rev(), live: newIndex(),
-		catch: catchup{index: newIndex()},
+		catch: catchup{index: newIndex(), maxEvents: chunkEvents, maxBytes: chunkBytes},
 	}
 	h.fan.index = &h.live
 	h.catch.fan.index = &h.catch.index
@@ -69,9 +69,10 @@ func (h *Hub) Stats() Stats {
 	}
 }
 
-// Open makes a stream without watchers. header gives the ids and the term of the responses' headers, at
-// the time of a Take; its revision is not used. wake is called when Take has something after it had
-// nothing: with no lock held, from any goroutine, the applier among them; it must not block.
+// Open makes a stream without watchers. header gives the ids and the term of the responses'
+// headers, at the time of a Take; its revision is not used. wake is called when Take has
+// something after it had nothing: with no lock held, from any goroutine, the applier among them;
+// it must not block.
 func (h *Hub) Open(header func() cairn.Header, wake func()) *Stream {
 	s := &Stream{
 		hub: h, header: header, wake: wake,
@@ -100,9 +101,9 @@ func (h *Hub) leave(s *Stream) {
 	h.stats.streams.Add(-1)
 }
 
-// Publish queues the events of the revisions up to rev, in order and whole, for all synced watchers. The
-// applier calls it right after the store's Publish, with every event once. events and what they
-// point to are not used after it returns. It never waits for a stream.
+// Publish queues the events of the revisions up to rev, in order and whole, for all synced
+// watchers. The applier calls it right after the store's Publish, with every event once. events
+// and what they point to are not used after it returns. It never waits for a stream.
 func (h *Hub) Publish(rev int64, events []Event) {
 	h.mu.Lock()
 	if h.live.empty() {

@@ -1,10 +1,12 @@
 package watch
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,8 +18,8 @@ var (
 	seedsFlag = flag.Int("seeds", 1500, "number of seeds of TestAgainstModel")
 )
 
-// TestAgainstModel drives a hub at random, in one thread, and holds all that clients get against the
-// history. Replay a failure with -run TestAgainstModel -seed N.
+// TestAgainstModel drives a hub at random, in one thread, and holds all that clients get against
+// the history. Replay a failure with -run TestAgainstModel -seed N.
 func TestAgainstModel(t *testing.T) {
 	if *seedFlag != 0 {
 		if err := newWorld(*seedFlag).run(); err != nil {
@@ -58,6 +60,7 @@ type world struct {
 	clients []*client
 	pending []Event // committed and not published
 	work    bool
+	err     error // of what happened in the middle of a Step
 	totals
 }
 
@@ -74,6 +77,7 @@ func newWorld(seed uint64) *world {
 			return time.Second + time.Duration(rng.IntN(100))*time.Millisecond
 		},
 	})
+	w.h.catch.maxEvents, w.h.catch.maxBytes = 1+rng.IntN(30), 1+rng.IntN(3000)
 	for range 1 + rng.IntN(4) {
 		w.clients = append(w.clients, openClient(w.h, w.m))
 	}
@@ -86,7 +90,7 @@ func (w *world) run() error {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 		w.slow = max(w.slow, int(w.h.Stats().Slow))
-		if err := w.valid(); err != nil {
+		if err := cmp.Or(w.err, w.valid()); err != nil {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 	}
@@ -125,8 +129,7 @@ func (w *world) act() error {
 		if rng.IntN(12) == 0 {
 			c.s.Close()
 			w.tally(c)
-			*c = *openClient(w.h, w.m)
-			c.s.wake = func() { c.woken = true }
+			w.clients[slices.Index(w.clients, c)] = openClient(w.h, w.m)
 		}
 	case 14, 15, 16:
 		w.step()
@@ -153,24 +156,42 @@ func (w *world) step() {
 	if !w.work {
 		return
 	}
-	if w.rng.IntN(6) == 0 {
-		w.m.midScan = func() {
-			if w.rng.IntN(2) == 0 {
-				w.m.compactTo(w.m.Rev() - int64(w.rng.IntN(15)))
-			} else {
-				w.pending = append(w.pending, w.m.commit(randomTxn(w.rng)...)...)
-				w.publish()
-			}
-		}
+	if w.rng.IntN(4) == 0 {
+		w.m.midScan = w.meanwhile
 	}
 	w.work = w.h.Step()
+	w.m.midScan = nil
+}
+
+// meanwhile happens while Step reads the history.
+func (w *world) meanwhile() {
+	c := w.clients[w.rng.IntN(len(w.clients))]
+	switch w.rng.IntN(6) {
+	case 0, 1:
+		w.m.compactTo(w.m.Rev() - int64(w.rng.IntN(15)))
+	case 2:
+		w.pending = append(w.pending, w.m.commit(randomTxn(w.rng)...)...)
+		w.publish()
+	case 3:
+		for id := range int64(12) {
+			if w.rng.IntN(2) == 0 && c.s.watchers[id] != nil {
+				c.cancel(id)
+			}
+		}
+	case 4:
+		c.create(w.request())
+	case 5:
+		c.racing = true // with the wakes of the Step under way
+		_, w.err = c.take(400)
+		c.racing = false
+	}
 }
 
 func (w *world) request() CreateRequest {
 	rng := w.rng
 	r := CreateRequest{
-		Key: []byte{byte('a' + rng.IntN(3)), '/', byte('0' + rng.IntN(4))}, PrevKV: rng.IntN(2) == 0,
-		Progress: rng.IntN(2) == 0, Fragment: rng.IntN(3) == 0,
+		Key:    []byte{byte('a' + rng.IntN(3)), '/', byte('0' + rng.IntN(4))},
+		PrevKV: rng.IntN(2) == 0, Progress: rng.IntN(2) == 0, Fragment: rng.IntN(3) == 0,
 		NoPut: rng.IntN(6) == 0, NoDelete: rng.IntN(6) == 0,
 	}
 	switch rng.IntN(6) {
@@ -277,13 +298,21 @@ func (w *world) valid() error {
 		if unsynced != s.unsynced {
 			return fmt.Errorf("stream counts %d unsynced, has %d", s.unsynced, unsynced)
 		}
-		size, events := 0, 0
-		for _, it := range append(s.out.items[s.out.next:len(s.out.items):len(s.out.items)], s.in...) {
+		size, events, bodies, large := 0, 0, 0, 0
+		for _, it := range slices.Concat(s.out.items[s.out.next:], s.in) {
 			size += it.cost()
 			events += it.b.events
+			if it.w != nil {
+				bodies++
+				large += it.cost()
+			}
 		}
 		if size != s.bytes || events != s.events {
-			return fmt.Errorf("stream counts %d bytes, %d events; has %d, %d", s.bytes, s.events, size, events)
+			return fmt.Errorf("stream counts %d bytes, %d events; has %d, %d",
+				s.bytes, s.events, size, events)
+		}
+		if bodies > 1 && large > w.h.opts.StreamBytes {
+			return fmt.Errorf("stream has %d bytes of events", large)
 		}
 		pending += events
 		if (len(s.parked) > 0) && s.bytes == 0 {

@@ -2,9 +2,10 @@ package watch
 
 import "bytes"
 
-// tree is a set of key intervals [start, end), each with a bucket; a nil end is above every key. It
-// answers which intervals hold a key in O(log n) steps for each of them. It is a treap ordered by (start, end)
-// with the largest end of every subtree; its shape depends on the order of insertions alone.
+// tree is a set of key intervals [start, end), each with a bucket; a nil end is above every key.
+// It answers which intervals hold a key in O(log n) steps for each of them. It is a treap
+// ordered by (start, end) with the largest end of every subtree; its shape depends on the order
+// of insertions alone.
 type tree struct {
 	root *node
 	size int

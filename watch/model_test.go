@@ -12,8 +12,8 @@ import (
 	"github.com/cairnkv/cairn/wire"
 )
 
-// model is a store with all its past in memory: the Source of the hub under test, and the truth that
-// clients compare with. It forgets nothing, but answers as a compacted store does.
+// model is a store with all its past in memory: the Source of the hub under test, and the truth
+// that clients compare with. It forgets nothing, but answers as a compacted store does.
 type model struct {
 	mu      sync.Mutex
 	rev     int64
@@ -99,12 +99,14 @@ func (m *model) Changes(_ context.Context, from, to int64, maxEvents, maxBytes i
 	if from < m.compact {
 		return from, cairn.ErrCompacted
 	}
-	n, size := 0, 0
-	next = from
+	n, size, last := 0, 0, int64(0)
 	for i := m.first(from); i < len(m.events); i++ {
 		ev := &m.events[i]
-		if ev.Rev.Main > to || ev.Rev.Main > next && (n >= maxEvents || size >= maxBytes) {
-			return max(next, min(ev.Rev.Main, to+1)), nil
+		if ev.Rev.Main > to {
+			break
+		}
+		if n > 0 && ev.Rev.Main > last && (n >= maxEvents || size >= maxBytes) {
+			return ev.Rev.Main, nil
 		}
 		if m.fail != nil && ev.Rev.Main == m.failAt {
 			return ev.Rev.Main, m.fail
@@ -115,7 +117,7 @@ func (m *model) Changes(_ context.Context, from, to int64, maxEvents, maxBytes i
 			hook()
 			m.mu.Lock()
 		}
-		next = ev.Rev.Main
+		last = ev.Rev.Main
 		n++
 		size += len(ev.KV)
 		if ev.Rev.Main >= m.compact {
@@ -123,11 +125,8 @@ func (m *model) Changes(_ context.Context, from, to int64, maxEvents, maxBytes i
 			err := fn(ev)
 			m.mu.Lock()
 			if err != nil {
-				return next, err
+				return last, err
 			}
-		}
-		if i+1 < len(m.events) && m.events[i+1].Rev.Main > next && (n >= maxEvents || size >= maxBytes) {
-			return next + 1, nil
 		}
 	}
 	return to + 1, nil

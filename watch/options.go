@@ -28,8 +28,10 @@ const (
 	maxProgressWaiting = 64
 	// keepBuffer bounds the buffers that are used again for the messages of a Take.
 	keepBuffer = 1 << 20
-	// keepItems is what an idle stream keeps of its queue's capacity.
-	keepItems = 32
+	// minItems and keepItems bound what an idle stream keeps of its queue's capacity: always up to
+	// the first, never more than the second.
+	minItems  = 32
+	keepItems = 1024
 	// keepBodies is what a group keeps of its bodies' capacity.
 	keepBodies = 128
 	// arenaChunk is the unit in which memory for small encoded events is allocated; an event of
@@ -50,8 +52,8 @@ type Options struct {
 	// for each stream that is opened, so it can add jitter (etcd: up to 10 %). Less than
 	// MinProgressInterval counts as that. nil means DefaultProgressInterval.
 	ProgressInterval func() time.Duration
-	// Failed is told of an error of the store that ended watchers, for the server's log. It must not
-	// call into the hub. nil means that nobody is told.
+	// Failed is told of an error of the store that ended watchers, for the server's log. It must
+	// not call into the hub. nil means that nobody is told.
 	Failed func(err error)
 }
 

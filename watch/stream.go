@@ -33,8 +33,8 @@ type CreateRequest struct {
 	NoDelete      bool
 }
 
-// Stream is the watchers of one Watch call and the queue of responses to them. All methods but Take are
-// safe for concurrent use; Take is for one goroutine at a time.
+// Stream is the watchers of one Watch call and the queue of responses to them. All methods but
+// Take are safe for concurrent use; Take is for one goroutine at a time.
 type Stream struct {
 	hub    *Hub
 	header func() cairn.Header
@@ -66,7 +66,8 @@ type Stream struct {
 	out taking
 }
 
-// item is one queued response: the events of a body for a watcher, or, without one, a control response.
+// item is one queued response: the events of a body for a watcher, or, without one, a control
+// response.
 type item struct {
 	w *watcher
 	b *body
@@ -121,8 +122,8 @@ func (s *Stream) pickID(id int64) (int64, bool) {
 	return id, true
 }
 
-// Create adds a watcher. The answer, that it was created or why not, is queued before anything else of
-// the watcher. On a closed stream nothing happens.
+// Create adds a watcher. The answer, that it was created or why not, is queued before anything
+// else of the watcher. On a closed stream nothing happens.
 func (s *Stream) Create(r CreateRequest) {
 	h := s.hub
 	h.mu.Lock()
@@ -176,8 +177,8 @@ func (s *Stream) create(r *CreateRequest) (wake bool) {
 	return wake
 }
 
-// keyRange normalizes a request's range: copies of its bounds, end nil where there is none. ok is false
-// if no key can be in it.
+// keyRange normalizes a request's range: copies of its bounds, end nil where there is none. ok
+// is false if no key can be in it.
 func keyRange(key, rangeEnd []byte) (start, end []byte, ranged, ok bool) {
 	if len(key) == 0 {
 		key = []byte{0}
@@ -247,9 +248,10 @@ func (s *Stream) drop(w *watcher) {
 	}
 }
 
-// Progress asks for a response that says how far the whole stream is. It is queued if all watchers of
-// the stream are synced and have reached their first revision, and there are any; else
-// nothing is, as in etcd. Where the store is ahead of the hub, the decision waits for the next Publish.
+// Progress asks for a response that says how far the whole stream is. It is queued if all
+// watchers of the stream are synced and have reached their first revision, and there are any;
+// else nothing is, as in etcd. Where the store is ahead of the hub, the decision waits for the
+// next Publish.
 func (s *Stream) Progress() {
 	h := s.hub
 	h.mu.Lock()
@@ -286,7 +288,8 @@ func (s *Stream) progressAll() (wake bool) {
 	return s.post(progress(s.hub.rev, invalidID))
 }
 
-// tick queues the progress notifications that are due, for watchers that got no event since the last.
+// tick queues the progress notifications that are due, for watchers that got no event since the
+// last.
 func (s *Stream) tick(now time.Time) (wake bool) {
 	if s.closed || now.Before(s.due) {
 		return false
@@ -348,8 +351,8 @@ func (s *Stream) post(b *body) (wake bool) {
 }
 
 // offer queues the bodies from revision from on for w, as far as there is room; the first is
-// always taken if the queue is empty. refused is the revision of the first that was not taken, and w is
-// parked then; 0 if all were.
+// always taken if the queue is empty. refused is the revision of the first that was not taken,
+// and w is parked then; 0 if all were.
 func (s *Stream) offer(w *watcher, bodies []*body, from int64, late bool) (
 	refused int64, events int, wake bool,
 ) {

@@ -26,6 +26,7 @@ func (f *latch) clear() bool { return f.v.Load() && f.v.Swap(false) }
 // taking is the taker's side of a stream's queue; only Take touches it.
 type taking struct {
 	items  []item  // swapped with Stream.in
+	used   int     // items that the last swap with any brought
 	next   int     // first of items that is not returned
 	offset int     // of the first event of items[next] that is not returned, in fragments
 	bytes  int     // cost of the items returned since the last settle
@@ -34,9 +35,9 @@ type taking struct {
 }
 
 // Take appends to dst the next responses, encoded as etcdserverpb.WatchResponse, until they have
-// maxBytes bytes or there are no more. A first response larger than maxBytes is returned alone. The
-// messages are valid until the next Take. Once woken, the owner calls Take until it returns nothing;
-// only then wake is called again. Take never blocks.
+// maxBytes bytes or there are no more. A first response larger than maxBytes is returned alone.
+// The messages are valid until the next Take. Once woken, the owner calls Take until it returns
+// nothing; only then wake is called again. Take never blocks.
 func (s *Stream) Take(dst [][]byte, maxBytes int) [][]byte {
 	t := &s.out
 	if !s.refill() {
@@ -72,20 +73,28 @@ func (s *Stream) refill() bool {
 	}
 	spare := t.items
 	clear(spare)
-	if cap(spare) > keepItems && len(spare) < cap(spare)/4 {
-		spare = nil
-	}
 	s.mu.Lock()
 	woken := s.repay()
 	if len(s.in) == 0 {
-		t.items, s.signaled = spare[:0], false
+		t.items, s.in = trim(spare, t.used), trim(s.in, t.used)
+		s.signaled = false
 	} else {
 		t.items, s.in = s.in, spare[:0]
+		t.used = len(t.items)
 	}
 	s.mu.Unlock()
 	t.next = 0
 	s.hub.readmit(woken)
 	return len(t.items) > 0
+}
+
+// trim empties a queue, and lets go of its memory if that is much more than what was used of it
+// last, or too much for a stream that may be idle now.
+func trim(items []item, used int) []item {
+	if c := cap(items); c > keepItems || c > minItems && c > 4*used {
+		return nil
+	}
+	return items[:0]
 }
 
 // settle gives back the room of what was returned.
@@ -176,9 +185,10 @@ func (s *Stream) returned(it item) {
 	s.out.events += it.b.events
 }
 
-// appendFragment appends one piece of a response that is too large to be sent whole, by etcd's rule
-// (v3rpc/watch.go, sendFragments): a response below the limit, or of one event, goes whole; a piece takes
-// events while it is below the limit, and at least one. It says false if the response goes whole.
+// appendFragment appends one piece of a response that is too large to be sent whole, by etcd's
+// rule (v3rpc/watch.go, sendFragments): a response below the limit, or of one event, goes whole;
+// a piece takes events while it is below the limit, and at least one. It says false if the
+// response goes whole.
 func (s *Stream) appendFragment(dst []byte, it item, header *cairn.Header) ([]byte, bool) {
 	t := &s.out
 	limit := s.hub.opts.ResponseBytes
