@@ -6,23 +6,18 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn/command"
 )
-
-func decodeAlarm(c *call) error {
-	c.alarm = new(pb.AlarmRequest)
-	return proto.Unmarshal(c.req, c.alarm)
-}
 
 // serveAlarm answers Maintenance.Alarm; all its actions go through the log, so that a list is as
 // good as a linearizable read. An action that does not exist (which ends etcd's process) is
 // refused.
 func (d *Door) serveAlarm(ctx context.Context, c *call) (*[]byte, error) {
-	if _, ok := pb.AlarmRequest_AlarmAction_name[int32(c.alarm.Action)]; !ok {
+	action := c.msg.(*pb.AlarmRequest).Action
+	if _, ok := pb.AlarmRequest_AlarmAction_name[int32(action)]; !ok {
 		return nil, status.Errorf(codes.InvalidArgument,
-			"cairn: unknown alarm action %d", c.alarm.Action)
+			"cairn: unknown alarm action %d", action)
 	}
 	return d.propose(ctx, c, command.Alarm)
 }

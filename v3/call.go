@@ -4,8 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
@@ -16,7 +16,7 @@ import (
 // maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one.
 const maxKeptOps = 64
 
-// call is one hot request on its way: the client's bytes, what was decoded from them (aliasing
+// call is one unary request on its way: the client's bytes, what was decoded from them (aliasing
 // them), and the meeting point of the handler, which waits, with the backend, which answers. Calls
 // are used again and again.
 //
@@ -36,8 +36,7 @@ type call struct {
 	del     cairn.DeleteRangeRequest
 	txn     cairn.TxnRequest
 	compact cairn.CompactRequest
-	lease   *pb.LeaseGrantRequest
-	alarm   *pb.AlarmRequest
+	msg     proto.Message // of the methods that use generated types
 
 	timer    clock.Timer
 	done     func(reply []byte, err error) // answer, bound once
@@ -116,7 +115,7 @@ func (c *call) release() {
 		c.buf.Free()
 	}
 	c.buf, c.req, c.reply, c.err = nil, nil, nil, nil
-	c.lease, c.alarm = nil, nil
+	c.msg = nil
 	if cap(c.txn.Compare)+cap(c.txn.Success)+cap(c.txn.Failure) > maxKeptOps {
 		c.txn = cairn.TxnRequest{}
 	}

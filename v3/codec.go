@@ -8,12 +8,13 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// codec is the bytes-to-messages step of gRPC: hot messages stay bytes, all others are protobuf.
+// codec is the bytes-to-messages step of gRPC. What it takes and gives:
 //
-//	in:   *call        keeps the bytes as they came
-//	out:  *[]byte      a whole message in a slice of pool, which goes back there once it is sent
-//	      encoded      a whole message that nobody changes any more
-//	both: proto.Message
+//	in:   *call          keeps the bytes as they came
+//	      proto.Message  of streams
+//	out:  *[]byte        a whole message in a slice of pool, which goes back there once it is sent
+//	      encoded        a whole message that nobody changes any more
+//	      proto.Message
 type codec struct {
 	proto encoding.CodecV2
 	hooks *Hooks

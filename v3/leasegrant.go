@@ -10,15 +10,10 @@ import (
 	"github.com/cairnkv/cairn/command"
 )
 
-func decodeLeaseGrant(c *call) error {
-	c.lease = new(pb.LeaseGrantRequest)
-	return proto.Unmarshal(c.req, c.lease)
-}
-
 // serveLeaseGrant answers Lease.LeaseGrant. What every member must do alike is decided before the
 // request is replicated: the id, if the client leaves it open, and the shortest time to live.
 func (d *Door) serveLeaseGrant(ctx context.Context, c *call) (*[]byte, error) {
-	r := c.lease
+	r := c.msg.(*pb.LeaseGrantRequest)
 	if r.ID == 0 || r.TTL < d.opts.MinLeaseTTL {
 		for r.ID == 0 {
 			r.ID = d.opts.NewLeaseID()

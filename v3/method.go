@@ -31,9 +31,10 @@ func (s *service) method(name string, kind MethodKind) *Method {
 	return m
 }
 
-// unary adds a unary method: newRequest makes what the codec decodes into, handle answers.
-func (s *service) unary(name string, newRequest func() any,
-	check func(req any) error, serve func(ctx context.Context, req any) (any, error),
+// unary adds a unary method. decode reads the call's bytes and fails if they are no such request;
+// serve answers with something that the codec knows.
+func (s *service) unary(name string, decode func(c *call) error,
+	serve func(ctx context.Context, c *call) (any, error),
 ) {
 	d, m := s.door, s.method(name, Unary)
 	handle := func(ctx context.Context, req any) (any, error) {
@@ -43,7 +44,7 @@ func (s *service) unary(name string, newRequest func() any,
 		var reply any
 		_, err := d.admit(ctx, "unary")
 		if err == nil {
-			reply, err = serve(ctx, req)
+			reply, err = serve(ctx, req.(*call))
 		}
 		if err = statusOf(err); err == nil {
 			hooks.Sent(m)
@@ -54,40 +55,35 @@ func (s *service) unary(name string, newRequest func() any,
 	s.desc.Methods = append(s.desc.Methods, grpc.MethodDesc{MethodName: name, Handler: func(
 		_ any, ctx context.Context, dec func(any) error, ic grpc.UnaryServerInterceptor,
 	) (any, error) {
-		req := newRequest()
-		if c, ok := req.(*call); ok {
-			defer c.release()
-		}
-		if err := dec(req); err != nil {
+		c := d.newCall()
+		defer c.release()
+		if err := dec(c); err != nil {
 			return nil, err
 		}
-		if err := check(req); err != nil {
+		if err := decode(c); err != nil {
 			return nil, malformed(err)
 		}
 		if ic == nil {
-			return handle(ctx, req)
+			return handle(ctx, c)
 		}
-		info := &grpc.UnaryServerInfo{Server: d, FullMethod: m.FullName()}
-		return ic(ctx, req, info, handle)
+		return ic(ctx, c, &grpc.UnaryServerInfo{Server: d, FullMethod: m.FullName()}, handle)
 	}})
 }
 
-// hot adds a unary method that works on bytes. decode fails if they are no such request.
+// hot adds a unary method that answers with bytes.
 func (s *service) hot(name string, decode func(c *call) error,
 	serve func(ctx context.Context, c *call) (*[]byte, error),
 ) {
-	s.unary(name, func() any { return s.door.newCall() },
-		func(req any) error { return decode(req.(*call)) },
-		func(ctx context.Context, req any) (any, error) {
-			reply, err := serve(ctx, req.(*call))
-			if err != nil {
-				return nil, err
-			}
-			if reply == nil { // a response without fields
-				reply = lend(0)
-			}
-			return reply, nil
-		})
+	s.unary(name, decode, func(ctx context.Context, c *call) (any, error) {
+		reply, err := serve(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		if reply == nil { // a response without fields
+			reply = lend(0)
+		}
+		return reply, nil
+	})
 }
 
 // cold adds a unary method that works on generated types.
@@ -95,23 +91,30 @@ func cold[R any, P interface {
 	*R
 	proto.Message
 }, A proto.Message](s *service, name string, serve func(context.Context, P) (A, error)) {
-	s.unary(name, func() any { return P(new(R)) },
-		func(any) error { return nil },
-		func(ctx context.Context, req any) (any, error) {
-			a, err := serve(ctx, req.(P))
-			if err != nil {
-				return nil, err
-			}
-			return a, nil
-		})
+	s.unary(name, decodeAs[R, P], func(ctx context.Context, c *call) (any, error) {
+		a, err := serve(ctx, c.msg.(P))
+		if err != nil {
+			return nil, err
+		}
+		return a, nil
+	})
+}
+
+// decodeAs decodes a call's request into its generated type.
+func decodeAs[R any, P interface {
+	*R
+	proto.Message
+}](c *call) error {
+	r := P(new(R))
+	c.msg = r
+	return proto.Unmarshal(c.req, r)
 }
 
 // missing adds a unary method that is refused, whatever the request.
 func (s *service) missing(name string) {
-	what := s.desc.ServiceName + "/" + name
-	s.unary(name, func() any { return s.door.newCall() },
-		func(any) error { return nil },
-		func(context.Context, any) (any, error) { return nil, notYet(what) })
+	err := notYet(s.desc.ServiceName + "/" + name)
+	s.unary(name, func(*call) error { return nil },
+		func(context.Context, *call) (any, error) { return nil, err })
 }
 
 // stream is the server's side of a stream. Its context also ends when the stream wants a

@@ -2,7 +2,6 @@ package v3
 
 import (
 	"bytes"
-	"cmp"
 	"slices"
 
 	"github.com/cairnkv/cairn"
@@ -14,43 +13,31 @@ import (
 //   - the two branches of a nested transaction exclude each other and may put the same key;
 //   - a nested transaction's deletes are held against the puts of its level and of the nested
 //     transactions after it, not against those of the ones before it;
-//   - a delete whose end is not after its key (so also the end of one zero byte, "all that
-//     follows") counts as a delete of its key alone, and if its end is that zero byte, for its own
-//     level only.
+//   - a delete whose end is not after its key counts as no delete; so does, unlike everywhere else
+//     in the API, one whose end is a single zero byte ("all that follows").
 
 // few is up to how many operations pairs are compared one by one, which needs no memory.
 const few = 8
 
-// span is the keys in [from, to); an empty to is beyond all keys.
+// span is the keys in [from, to), which are not none.
 type span struct {
 	from, to []byte
 }
 
-// before compares the ends of spans.
-func compareEnds(a, b []byte) int {
-	if len(a) == 0 || len(b) == 0 {
-		return cmp.Compare(len(b), len(a)) // the empty one is the greater
+// spanOf is what a delete counts as.
+func spanOf(r *cairn.DeleteRangeRequest) (s span, ok bool) {
+	if len(r.End) == 0 {
+		return span{r.Key, append(bytes.Clone(r.Key), 0)}, true
 	}
-	return bytes.Compare(a, b)
+	return span{r.Key, r.End}, bytes.Compare(r.Key, r.End) < 0
 }
 
-// spanOf is what a delete counts as; ownLevel if not for the levels above.
-func spanOf(r *cairn.DeleteRangeRequest) (s span, ownLevel bool) {
-	switch {
-	case len(r.End) == 0 || bytes.Compare(r.End, r.Key) <= 0:
-		next := append(bytes.Clone(r.Key), 0)
-		return span{r.Key, next}, len(r.End) == 1 && r.End[0] == 0
-	default:
-		return span{r.Key, r.End}, false
-	}
-}
-
-// covers says whether a delete of a flat transaction counts as deleting key.
+// covers is the same question for one key.
 func covers(r *cairn.DeleteRangeRequest, key []byte) bool {
-	if bytes.Equal(r.Key, key) {
-		return true
+	if len(r.End) == 0 {
+		return bytes.Equal(r.Key, key)
 	}
-	return bytes.Compare(key, r.Key) > 0 && bytes.Compare(key, r.End) < 0
+	return bytes.Compare(r.Key, key) <= 0 && bytes.Compare(key, r.End) < 0
 }
 
 // footprint is what the operations of a level and of the levels in it touch.
@@ -98,26 +85,23 @@ func overlapFew(ops []cairn.Op) bool {
 // overlapMany does it with sorted lists. The time is that of sorting, times the depth of nesting.
 func overlapMany(ops []cairn.Op) (footprint, error) {
 	var f footprint
-	var own []span // deletes that count at this level only
 	var puts [][]byte
 	for i := range ops {
 		switch op := &ops[i]; op.Kind {
 		case cairn.OpPut:
 			puts = append(puts, op.Put.Key)
 		case cairn.OpDeleteRange:
-			if s, ownLevel := spanOf(op.DeleteRange); ownLevel {
-				own = append(own, s)
-			} else {
+			if s, ok := spanOf(op.DeleteRange); ok {
 				f.dels = append(f.dels, s)
 			}
 		}
 	}
-	f.dels, own = merge(f.dels), merge(own)
+	f.dels = sorted(f.dels)
 	for i := range ops {
 		if ops[i].Kind != cairn.OpTxn {
 			continue
 		}
-		if err := f.addTxn(ops[i].Txn, own); err != nil {
+		if err := f.addTxn(ops[i].Txn); err != nil {
 			return f, err
 		}
 	}
@@ -126,7 +110,7 @@ func overlapMany(ops []cairn.Op) (footprint, error) {
 		if i > 0 && bytes.Equal(puts[i-1], key) {
 			return f, cairn.ErrDuplicateKey
 		}
-		if has(f.puts, key) || contains(f.dels, key) || contains(own, key) {
+		if has(f.puts, key) || contains(f.dels, key) {
 			return f, cairn.ErrDuplicateKey
 		}
 	}
@@ -135,7 +119,7 @@ func overlapMany(ops []cairn.Op) (footprint, error) {
 }
 
 // addTxn holds a nested transaction against what is there and adds what it touches.
-func (f *footprint) addTxn(t *cairn.TxnRequest, own []span) error {
+func (f *footprint) addTxn(t *cairn.TxnRequest) error {
 	// Even if it is small: the level above needs the footprint.
 	then, err := overlapMany(t.Success)
 	if err != nil {
@@ -147,27 +131,52 @@ func (f *footprint) addTxn(t *cairn.TxnRequest, own []span) error {
 	}
 	both := union(then.puts, els.puts)
 	for _, key := range both {
-		if has(f.puts, key) || contains(f.dels, key) || contains(own, key) {
+		if has(f.puts, key) || contains(f.dels, key) {
 			return cairn.ErrDuplicateKey
 		}
 	}
 	f.puts = union(f.puts, both)
-	f.dels = merge(slices.Concat(f.dels, then.dels, els.dels))
+	f.dels = join(f.dels, join(then.dels, els.dels))
 	return nil
 }
 
-// merge sorts spans and joins those that touch.
-func merge(spans []span) []span {
+// sorted brings spans into order and joins those that touch.
+func sorted(spans []span) []span {
 	slices.SortFunc(spans, func(a, b span) int { return bytes.Compare(a.from, b.from) })
 	out := spans[:0]
 	for _, s := range spans {
-		if n := len(out); n > 0 && compareEnds(s.from, out[n-1].to) <= 0 {
-			if compareEnds(s.to, out[n-1].to) > 0 {
-				out[n-1].to = s.to
-			}
-			continue
+		out = appendSpan(out, s)
+	}
+	return out
+}
+
+// appendSpan adds a span that begins nowhere before the last one.
+func appendSpan(out []span, s span) []span {
+	n := len(out)
+	if n == 0 || bytes.Compare(s.from, out[n-1].to) > 0 {
+		return append(out, s)
+	}
+	if bytes.Compare(s.to, out[n-1].to) > 0 {
+		out[n-1].to = s.to
+	}
+	return out
+}
+
+// join makes one list of two.
+func join(a, b []span) []span {
+	if len(a) == 0 {
+		return b
+	}
+	if len(b) == 0 {
+		return a
+	}
+	out := make([]span, 0, len(a)+len(b))
+	for len(a) > 0 || len(b) > 0 {
+		if len(b) == 0 || len(a) > 0 && bytes.Compare(a[0].from, b[0].from) <= 0 {
+			out, a = appendSpan(out, a[0]), a[1:]
+		} else {
+			out, b = appendSpan(out, b[0]), b[1:]
 		}
-		out = append(out, s)
 	}
 	return out
 }
@@ -180,7 +189,7 @@ func contains(spans []span, key []byte) bool {
 	if found {
 		return true
 	}
-	return i > 0 && compareEnds(key, spans[i-1].to) < 0
+	return i > 0 && bytes.Compare(key, spans[i-1].to) < 0
 }
 
 // has says whether key is in the sorted list.

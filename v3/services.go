@@ -26,8 +26,8 @@ func (d *Door) addServices() {
 	watch.stream("Watch", BidiStream, d.serveWatch)
 
 	lease := d.addService(pb.Lease_ServiceDesc.ServiceName, file)
-	lease.hot("LeaseGrant", decodeLeaseGrant, d.serveLeaseGrant)
-	lease.hot("LeaseRevoke", decodeLeaseRevoke, d.serveLeaseRevoke)
+	lease.hot("LeaseGrant", decodeAs[pb.LeaseGrantRequest], d.serveLeaseGrant)
+	lease.hot("LeaseRevoke", decodeAs[pb.LeaseRevokeRequest], d.serveLeaseRevoke)
 	lease.stream("LeaseKeepAlive", BidiStream, d.serveLeaseKeepAlive)
 	cold(lease, "LeaseTimeToLive", d.serveLeaseTimeToLive)
 	cold(lease, "LeaseLeases", d.serveLeaseLeases)
@@ -40,7 +40,7 @@ func (d *Door) addServices() {
 	cold(cluster, "MemberPromote", d.serveMemberPromote)
 
 	maintenance := d.addService(pb.Maintenance_ServiceDesc.ServiceName, file)
-	maintenance.hot("Alarm", decodeAlarm, d.serveAlarm)
+	maintenance.hot("Alarm", decodeAs[pb.AlarmRequest], d.serveAlarm)
 	cold(maintenance, "Status", d.serveStatus)
 	cold(maintenance, "Defragment", d.serveDefragment)
 	cold(maintenance, "Hash", d.serveHash)
