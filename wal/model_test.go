@@ -124,11 +124,19 @@ type driver struct {
 	t       testing.TB
 	rng     *rand.Rand
 	fs      vfs.FS
+	dir     string
 	w       *WAL
 	now     *model
 	durable *model
 	steps   []step
 	opts    Options
+}
+
+func newDriver(t testing.TB, rng *rand.Rand, fs vfs.FS, dir string) *driver {
+	return &driver{
+		t: t, rng: rng, fs: fs, dir: dir, now: newModel(), durable: newModel(),
+		opts: testOptions(rng),
+	}
 }
 
 func testOptions(rng *rand.Rand) Options {
@@ -274,7 +282,7 @@ func (d *driver) reopen() error {
 }
 
 func (d *driver) open() error {
-	w, err := Open(d.fs, testDir, d.opts)
+	w, err := Open(d.fs, d.dir, d.opts)
 	if err != nil {
 		return err
 	}
@@ -309,10 +317,7 @@ func survived(w *WAL, durable *model, steps []step) (*model, string) {
 func TestRandomOperations(t *testing.T) {
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		d := &driver{
-			t: t, rng: rng, fs: vfs.NewMem(), now: newModel(), durable: newModel(),
-			opts: testOptions(rng),
-		}
+		d := newDriver(t, rng, vfs.NewMem(), testDir)
 		if err := d.open(); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -337,7 +342,7 @@ func TestRandomOperations(t *testing.T) {
 // checkFiles sees to it that the files of the log are those in use, the next and few spares.
 func checkFiles(t *testing.T, d *driver) {
 	t.Helper()
-	names, err := d.fs.List(testDir)
+	names, err := d.fs.List(d.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,7 +390,9 @@ func TestCrashes(t *testing.T) {
 func crashLife(t *testing.T, name string, rng *rand.Rand, fs *vfs.Mem, now *model,
 	opts Options,
 ) crash {
-	d := &driver{t: t, rng: rng, fs: fs, now: now, durable: now.clone(), opts: opts}
+	d := &driver{
+		t: t, rng: rng, fs: fs, dir: testDir, now: now, durable: now.clone(), opts: opts,
+	}
 	end := 1 + rng.IntN(400)
 	var got *crash
 	take := func(op vfs.Op) {
@@ -418,9 +425,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 	for seed := range uint64(12) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		fs := vfs.NewMem()
-		d := &driver{
-			t: t, rng: rng, fs: fs, now: newModel(), durable: newModel(), opts: testOptions(rng),
-		}
+		d := newDriver(t, rng, fs, testDir)
 		dice := rand.New(rand.NewPCG(seed, 4))
 		fs.SetHook(func(op vfs.Op, after bool) {
 			for range 3 {
