@@ -60,8 +60,12 @@ func (c *codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.proto.Unmarshal(data, v)
 }
 
-// lend returns a slice of the pool with no bytes in it and room for n.
+// lend returns a slice with no bytes in it and room for n, from the pool if it pays.
 func lend(n int) *[]byte {
+	if mem.IsBelowBufferPoolingThreshold(n) {
+		b := make([]byte, 0, n)
+		return &b
+	}
 	b := pool.Get(n)
 	*b = (*b)[:0]
 	return b

@@ -248,6 +248,13 @@ func serve(t testing.TB, b Backend, opts Options) (*Door, *grpc.ClientConn) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, conn := listen(t, d)
+	return d, conn
+}
+
+// listen serves d until the test ends, or the server is stopped.
+func listen(t testing.TB, d *Door) (*grpc.Server, *grpc.ClientConn) {
+	t.Helper()
 	s := grpc.NewServer(d.ServerOptions()...)
 	d.Register(s)
 	l := bufconn.Listen(1 << 20)
@@ -269,7 +276,7 @@ func serve(t testing.TB, b Backend, opts Options) (*Door, *grpc.ClientConn) {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return d, conn
+	return s, conn
 }
 
 // testContext ends with the test at the latest.
