@@ -92,15 +92,15 @@ func (x *Index) Check(id uint32, v Version) error {
 	return nil
 }
 
-// Has says whether the version of key at main, sub is in the index with its record at pos.
-func (x *Index) Has(key []byte, main int64, sub uint32, pos uint64) bool {
+// Has says whether the version of key at main, sub is in the index.
+func (x *Index) Has(key []byte, main int64, sub uint32) bool {
 	id := x.Find(key)
 	if id == 0 {
 		return false
 	}
 	for w := x.walk(id); ; {
 		if w.main == main && w.sub == sub {
-			return w.pos == pos
+			return true
 		}
 		if w.main < main || !w.older() {
 			return false

@@ -63,7 +63,7 @@ func TestMove(t *testing.T) {
 		}
 	}
 	for _, v := range versions {
-		if !x.Has(key, v.Main, v.Sub, v.Pos) || x.Has(key, v.Main, v.Sub, v.Pos+1) {
+		if !x.Has(key, v.Main, v.Sub) || x.Has(key, v.Main, v.Sub+2) {
 			t.Errorf("Has %d.%d", v.Main, v.Sub)
 		}
 		if x.Move(key, v.Main, v.Sub, v.Pos+1, 7) {
@@ -72,16 +72,16 @@ func TestMove(t *testing.T) {
 		if !x.Move(key, v.Main, v.Sub, v.Pos, v.Pos+100) {
 			t.Errorf("%d.%d did not move", v.Main, v.Sub)
 		}
-		if !x.Has(key, v.Main, v.Sub, v.Pos+100) {
+		if got, _ := x.At(x.Find(key), v.Main); got.Sub == v.Sub && got.Pos != v.Pos+100 {
 			t.Errorf("%d.%d is not where it moved", v.Main, v.Sub)
 		}
 	}
 	for _, main := range []int64{1, 6} {
-		if x.Has(key, main, 0, 20) || x.Move(key, main, 0, 20, 21) {
+		if x.Has(key, main, 0) || x.Move(key, main, 0, 20, 21) {
 			t.Errorf("revision %d exists", main)
 		}
 	}
-	if x.Has([]byte("x"), 2, 0, 20) || x.Move([]byte("x"), 2, 0, 20, 21) {
+	if x.Has([]byte("x"), 2, 0) || x.Move([]byte("x"), 2, 0, 20, 21) {
 		t.Error("key x exists")
 	}
 }

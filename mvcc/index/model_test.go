@@ -201,7 +201,7 @@ func write(t *testing.T, r *rand.Rand, x *Index, m *model, keys int) {
 			t.Fatalf("Newest = %+v, want %+v", got, v)
 		}
 		m.keys[string(key)] = append(m.keys[string(key)], v)
-		if !x.Has(key, v.Main, v.Sub, v.Pos) {
+		if !x.Has(key, v.Main, v.Sub) {
 			t.Fatalf("Has(%q, %d.%d) is false", key, v.Main, v.Sub)
 		}
 	}
