@@ -1,0 +1,180 @@
+package node
+
+import (
+	"errors"
+	"slices"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// Core is consensus as a pure machine around raft.RawNode: ticks, proposals and messages go in;
+// writes, messages to send, entries to apply and read points come out of Ready. It does no I/O, starts
+// no goroutine and reads no clock, so that a simulator can run a whole cluster in one thread.
+// It is not safe for concurrent use.
+//
+// The owner's loop:
+//
+//	core.Tick / Propose / ReadIndex / Step ...
+//	for core.Ready(&out) {
+//		hand out.Appends to the log writer, in order; when one is durable, Step its Responses
+//		hand out.Applies to the applier, in order; when one is applied, Step its Responses
+//		send out.Sends to the peers
+//	}
+type Core struct {
+	raw     *raft.RawNode
+	id      uint64
+	lone    bool // the only voter
+	learner bool
+}
+
+// CoreConfig is what a core starts from.
+type CoreConfig struct {
+	ID             uint64
+	ElectionTicks  int // ticks without a leader until an election; > HeartbeatTicks
+	HeartbeatTicks int
+	Storage        raft.Storage
+	Applied        uint64 // entries up to here are in the state already
+	Logger         raft.Logger
+}
+
+// Limits of the consensus.
+const (
+	// maxMessageBytes bounds the entries in one message to a peer (etcd: 1 MiB).
+	maxMessageBytes = 1 << 20
+	// maxApplyingBytes bounds the entries handed out to be applied and not yet applied.
+	maxApplyingBytes = 16 << 20
+	// maxUncommittedBytes bounds what a leader takes into its log without a quorum.
+	maxUncommittedBytes = 256 << 20
+	// maxInflightMessages bounds the messages under way to one peer (etcd: 512).
+	maxInflightMessages = 512
+)
+
+// NewCore makes a core.
+func NewCore(c CoreConfig) (*Core, error) {
+	raw, err := raft.NewRawNode(&raft.Config{
+		ID:                        c.ID,
+		ElectionTick:              c.ElectionTicks,
+		HeartbeatTick:             c.HeartbeatTicks,
+		Storage:                   c.Storage,
+		Applied:                   c.Applied,
+		AsyncStorageWrites:        true,
+		MaxSizePerMsg:             maxMessageBytes,
+		MaxCommittedSizePerReady:  maxApplyingBytes,
+		MaxUncommittedEntriesSize: maxUncommittedBytes,
+		MaxInflightMsgs:           maxInflightMessages,
+		CheckQuorum:               true,
+		PreVote:                   true,
+		Logger:                    c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	_, conf, err := c.Storage.InitialState()
+	if err != nil {
+		return nil, err
+	}
+	core := &Core{raw: raw, id: c.ID}
+	core.setConf(conf)
+	return core, nil
+}
+
+func (c *Core) setConf(conf *raftpb.ConfState) {
+	c.lone = len(conf.GetVotersOutgoing()) == 0 && slices.Equal(conf.GetVoters(), []uint64{c.id})
+	c.learner = slices.Contains(conf.GetLearners(), c.id)
+}
+
+// Output is what Ready gives. The messages are raft's MsgStorageAppend and MsgStorageApply with
+// their Responses, and messages to peers. Slices are the owner's.
+type Output struct {
+	Appends []*raftpb.Message
+	Applies []*raftpb.Message
+	Sends   []*raftpb.Message
+	Reads   []raft.ReadState
+}
+
+// Ready collects what there is to do and says whether there is anything.
+func (c *Core) Ready(out *Output) bool {
+	*out = Output{Appends: out.Appends[:0], Applies: out.Applies[:0], Sends: out.Sends[:0]}
+	if !c.raw.HasReady() {
+		return false
+	}
+	rd := c.raw.Ready()
+	for _, m := range rd.Messages {
+		switch m.GetTo() {
+		case raft.LocalAppendThread:
+			out.Appends = append(out.Appends, m)
+		case raft.LocalApplyThread:
+			out.Applies = append(out.Applies, m)
+		default:
+			out.Sends = append(out.Sends, m)
+		}
+	}
+	out.Reads = rd.ReadStates
+	return true
+}
+
+// Tick is one heartbeat interval.
+func (c *Core) Tick() { c.raw.Tick() }
+
+// Campaign starts an election at once: a lone voter need not wait for the timeout.
+func (c *Core) Campaign() error { return c.raw.Campaign() }
+
+// Propose appends an entry; raft.ErrProposalDropped says that there is no leader, or too much is
+// uncommitted: try again later.
+func (c *Core) Propose(data []byte) error { return c.raw.Propose(data) }
+
+// ReadIndex asks for a read point; it comes with the same context in Output.Reads, or is lost.
+func (c *Core) ReadIndex(context []byte) { c.raw.ReadIndex(context) }
+
+// Step takes a message of a peer, or a response of the log writer or the applier. Messages that do
+// not matter any more are no error.
+func (c *Core) Step(m *raftpb.Message) error {
+	err := c.raw.Step(m)
+	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Status is consensus seen from this member.
+type Status struct {
+	Leader   uint64 // 0: none known
+	Term     uint64
+	Commit   uint64
+	Applied  uint64
+	IsLeader bool
+	// Lone says that this member is the only voter.
+	Lone bool
+	// InTerm says that an entry of the current term is committed: a leader may answer reads.
+	InTerm  bool
+	Learner bool
+}
+
+// Status describes the moment.
+func (c *Core) Status() Status {
+	s := c.raw.BasicStatus()
+	return Status{
+		Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: s.Applied,
+		IsLeader: s.RaftState == raft.StateLeader,
+		Lone:     c.lone,
+		Learner:  c.learner,
+	}
+}
+
+// needsSync says whether a MsgStorageAppend must be durable before its responses go out: entries,
+// a vote or a term do; a commit index alone is only a hint.
+func needsSync(m *raftpb.Message, last *raftpb.HardState) bool {
+	if len(m.GetEntries()) > 0 || m.GetSnapshot() != nil {
+		return true
+	}
+	return m.Term != nil && (m.GetTerm() != last.GetTerm() || m.GetVote() != last.GetVote())
+}
+
+// hardStateOf is the hard state in a MsgStorageAppend, nil when it did not change.
+func hardStateOf(m *raftpb.Message) *raftpb.HardState {
+	if m.Term == nil && m.Vote == nil && m.Commit == nil {
+		return nil
+	}
+	return &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+}

@@ -1,0 +1,288 @@
+package node
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/command"
+	"go.etcd.io/raft/v3"
+)
+
+// Limits of the way in.
+const (
+	// maxEntryBytes ends a batch: the entry that reaches it is not added to.
+	maxEntryBytes = 1 << 20
+	// maxQueuedProposals and maxQueuedBytes bound what waits to be proposed; beyond it a client
+	// is told ErrTooManyRequests at once.
+	maxQueuedProposals = 1 << 17
+	maxQueuedBytes     = 256 << 20
+	// maxUnsynced bounds the appends handed to the writer and not durable: one that is being
+	// synced and one that waits. What arrives meanwhile gathers into a larger entry.
+	maxUnsynced = 2
+	// maxUnapplied bounds committed entries that are not applied (etcd's maxGapBetweenApply-
+	// AndCommitIndex is 5000 single requests).
+	maxUnapplied = 5000
+)
+
+type proposal struct {
+	kind    command.Kind
+	request []byte
+	done    Done
+	at      time.Time
+}
+
+// proposalQueue holds requests until the loop makes entries of them.
+type proposalQueue struct {
+	mu     sync.Mutex
+	items  []proposal
+	bytes  int
+	closed bool
+	wake   chan struct{}
+}
+
+func newProposalQueue() *proposalQueue {
+	return &proposalQueue{wake: make(chan struct{}, 1)}
+}
+
+func (q *proposalQueue) put(p proposal) {
+	q.mu.Lock()
+	var err error
+	switch {
+	case q.closed:
+		err = cairn.ErrStopped
+	case len(q.items) >= maxQueuedProposals || q.bytes+len(p.request) > maxQueuedBytes:
+		err = cairn.ErrTooManyRequests
+	default:
+		q.items = append(q.items, p)
+		q.bytes += len(p.request)
+	}
+	first := len(q.items) == 1
+	q.mu.Unlock()
+	if err != nil {
+		p.done(nil, err)
+		return
+	}
+	if first {
+		q.poke()
+	}
+}
+
+func (q *proposalQueue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.items)
+}
+
+func (q *proposalQueue) poke() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns all items and leaves the memory of spare in their place.
+func (q *proposalQueue) take(spare []proposal) []proposal {
+	clear(spare)
+	q.mu.Lock()
+	items := q.items
+	q.items, q.bytes = spare[:0], 0
+	q.mu.Unlock()
+	return items
+}
+
+func (q *proposalQueue) close() {
+	q.mu.Lock()
+	items := q.items
+	q.items, q.closed = nil, true
+	q.mu.Unlock()
+	for _, p := range items {
+		p.done(nil, cairn.ErrStopped)
+	}
+}
+
+// proposer makes entries of the queue; the loop's.
+type proposer struct {
+	builder  command.Builder
+	backlog  []proposal // taken from the queue, not yet proposed
+	spare    []proposal
+	sequence uint64
+}
+
+// propose makes entries of what waits, as far as the pipeline has room.
+func (n *Node) propose(p *proposer) {
+	for {
+		if len(p.backlog) == 0 {
+			p.backlog = n.proposals.take(p.spare)
+			p.spare = p.backlog[:0]
+		}
+		if len(p.backlog) == 0 || !n.hasRoom() {
+			return
+		}
+		p.builder.Reset()
+		count := 0
+		for count < len(p.backlog) && count < command.MaxCommands &&
+			(count == 0 || p.builder.Bytes()+len(p.backlog[count].request) <= maxEntryBytes) {
+			p.builder.Add(p.backlog[count].kind, p.backlog[count].request)
+			count++
+		}
+		sequence := p.sequence + 1
+		batch := p.backlog[:count]
+		n.waiting.add(sequence, batch, n.cfg.Clock.Now().Add(n.cfg.RequestTimeout))
+		err := n.core.Propose(p.builder.Build(n.cfg.ID, sequence))
+		if err != nil {
+			n.waiting.remove(sequence)
+			if !errors.Is(err, raft.ErrProposalDropped) {
+				n.fatal(err)
+			}
+			return // no leader, or too much uncommitted: what waits is tried again
+		}
+		p.sequence = sequence
+		clear(batch)
+		p.backlog = p.backlog[count:]
+		n.handOut()
+	}
+}
+
+// hasRoom says whether another entry may be proposed now.
+func (n *Node) hasRoom() bool {
+	s := n.core.Status()
+	return s.Leader != raft.None && n.unsynced.Load() < maxUnsynced &&
+		s.Commit-n.applied.Load() <= maxUnapplied
+}
+
+// expireBacklog answers requests that waited too long for a leader or for room.
+func (n *Node) expireBacklog(p *proposer, now time.Time) {
+	late := 0
+	for late < len(p.backlog) && now.Sub(p.backlog[late].at) > n.cfg.RequestTimeout {
+		p.backlog[late].done(nil, cairn.ErrTimeout)
+		late++
+	}
+	p.backlog = p.backlog[late:]
+}
+
+// waitTable holds the clients of entries under way, by sequence number. Guarded by mu: the loop
+// adds and expires, the applier takes.
+type waitTable struct {
+	mu      sync.Mutex
+	batches map[uint64]*waitingBatch
+	order   []*waitingBatch // by deadline
+	free    []*waitingBatch
+}
+
+type waitingBatch struct {
+	sequence uint64
+	deadline time.Time
+	done     []Done
+	gone     bool // answered
+}
+
+func newWaitTable() *waitTable {
+	return &waitTable{batches: make(map[uint64]*waitingBatch)}
+}
+
+func (t *waitTable) add(sequence uint64, batch []proposal, deadline time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b *waitingBatch
+	if last := len(t.free) - 1; last >= 0 {
+		b, t.free = t.free[last], t.free[:last]
+	} else {
+		b = new(waitingBatch)
+	}
+	*b = waitingBatch{sequence: sequence, deadline: deadline, done: b.done[:0]}
+	for i := range batch {
+		b.done = append(b.done, batch[i].done)
+	}
+	t.batches[sequence] = b
+	t.order = append(t.order, b)
+}
+
+// remove forgets a batch that was not proposed after all; its clients stay with the caller.
+func (t *waitTable) remove(sequence uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if b, ok := t.batches[sequence]; ok {
+		delete(t.batches, sequence)
+		t.order = t.order[:len(t.order)-1]
+		t.free = append(t.free, b)
+	}
+}
+
+// take returns the clients of a batch and forgets it; nil when they were answered. The caller
+// gives the batch back with release.
+func (t *waitTable) take(sequence uint64) *waitingBatch {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b, ok := t.batches[sequence]
+	if !ok {
+		return nil
+	}
+	delete(t.batches, sequence)
+	return b
+}
+
+// release marks a batch as answered.
+func (t *waitTable) release(b *waitingBatch) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	b.gone = true
+	clear(b.done)
+	t.trim()
+}
+
+// trim forgets answered batches at the head of the order.
+func (t *waitTable) trim() {
+	for len(t.order) > 0 && t.order[0].gone {
+		t.free = append(t.free, t.order[0])
+		t.order = t.order[1:]
+	}
+}
+
+// expire answers the batches whose time is over.
+func (t *waitTable) expire(now time.Time) {
+	t.mu.Lock()
+	var late []*waitingBatch
+	for _, b := range t.order {
+		if !now.After(b.deadline) {
+			break
+		}
+		if _, ok := t.batches[b.sequence]; ok {
+			delete(t.batches, b.sequence)
+			late = append(late, b)
+		}
+	}
+	t.mu.Unlock()
+	for _, b := range late {
+		for _, done := range b.done {
+			done(nil, cairn.ErrTimeout)
+		}
+		t.release(b)
+	}
+}
+
+func (t *waitTable) len() (n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range t.batches {
+		n += len(b.done)
+	}
+	return n
+}
+
+func (t *waitTable) failAll(err error) {
+	t.mu.Lock()
+	order := t.order
+	live := t.batches
+	t.order, t.batches = nil, make(map[uint64]*waitingBatch)
+	t.mu.Unlock()
+	for _, b := range order {
+		if _, ok := live[b.sequence]; !ok {
+			continue
+		}
+		for _, done := range b.done {
+			done(nil, err)
+		}
+	}
+}

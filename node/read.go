@@ -1,0 +1,129 @@
+package node
+
+import (
+	"encoding/binary"
+	"sync"
+	"time"
+
+	cairn "github.com/cairnkv/cairn"
+	"go.etcd.io/raft/v3"
+)
+
+// readRetryTicks is how often a read point that got no answer is asked for again (etcd: 500 ms).
+const readRetry = 500 * time.Millisecond
+
+// readQueue joins reads into read-index rounds: all that wait when a round begins share it, one
+// round is under way at a time, and who comes later waits for the next.
+type readQueue struct {
+	timeout time.Duration
+
+	mu      sync.Mutex
+	waiting []reader // no round yet
+
+	// Of the loop alone:
+	round   []reader // share the round under way
+	context uint64   // of the round under way; 0: none
+	asked   time.Time
+	ready   []readyRead // read point known, state not there yet
+}
+
+type reader struct {
+	done func(error)
+	at   time.Time
+}
+
+type readyRead struct {
+	index   uint64
+	readers []reader
+}
+
+func newReadQueue(timeout time.Duration) *readQueue { return &readQueue{timeout: timeout} }
+
+func (q *readQueue) put(done func(error), now time.Time) {
+	q.mu.Lock()
+	q.waiting = append(q.waiting, reader{done, now})
+	q.mu.Unlock()
+}
+
+// stepReads begins a round if someone waits, asks again if there was no answer, and answers the reads
+// whose point the state has reached.
+func (n *Node) stepReads(now time.Time) {
+	q := n.reads
+	if len(q.round) == 0 {
+		q.mu.Lock()
+		q.round, q.waiting = q.waiting, nil
+		q.mu.Unlock()
+		if len(q.round) > 0 {
+			q.context++
+			n.askRead(now)
+		}
+	} else if now.Sub(q.asked) >= readRetry {
+		n.askRead(now)
+	}
+	applied := n.applied.Load()
+	for len(q.ready) > 0 && q.ready[0].index <= applied {
+		answer(q.ready[0].readers, nil)
+		q.ready = q.ready[1:]
+	}
+}
+
+func (n *Node) askRead(now time.Time) {
+	n.reads.asked = now
+	if n.core.Status().Leader != raft.None {
+		n.core.ReadIndex(binary.LittleEndian.AppendUint64(nil, n.reads.context))
+	}
+}
+
+// readPoints takes the answers to rounds; an answer to an earlier asking of the same round is as good.
+func (n *Node) readPoints(states []raft.ReadState) {
+	q := n.reads
+	for _, s := range states {
+		if len(s.RequestCtx) == 8 && len(q.round) > 0 &&
+			binary.LittleEndian.Uint64(s.RequestCtx) == q.context {
+			q.ready = append(q.ready, readyRead{s.Index, q.round})
+			q.round = nil
+		}
+	}
+}
+
+// expireReads answers the reads that waited too long.
+func (n *Node) expireReads(now time.Time) {
+	q := n.reads
+	late := func(readers []reader) []reader {
+		i := 0
+		for i < len(readers) && now.Sub(readers[i].at) > q.timeout {
+			i++
+		}
+		answer(readers[:i], cairn.ErrTimeout)
+		return readers[i:]
+	}
+	q.round = late(q.round)
+	for i := range q.ready {
+		q.ready[i].readers = late(q.ready[i].readers)
+	}
+}
+
+// leaderLost fails the round under way: its point may never come.
+func (q *readQueue) leaderLost() {
+	answer(q.round, cairn.ErrLeaderChanged)
+	q.round = nil
+}
+
+func (q *readQueue) failAll(err error) {
+	q.mu.Lock()
+	waiting := q.waiting
+	q.waiting = nil
+	q.mu.Unlock()
+	answer(waiting, err)
+	answer(q.round, err)
+	for _, r := range q.ready {
+		answer(r.readers, err)
+	}
+	q.round, q.ready = nil, nil
+}
+
+func answer(readers []reader, err error) {
+	for _, r := range readers {
+		r.done(err)
+	}
+}
