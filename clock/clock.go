@@ -1,5 +1,5 @@
-// Package clock is the only door to time. Owners of loops take a [Clock]; pure code takes instants and
-// durations as arguments.
+// Package clock is the only door to time. Owners of loops take a [Clock]; pure code takes instants
+// and durations as arguments.
 package clock
 
 import "time"

@@ -197,9 +197,9 @@ const (
 	wallNanoBits   = 30
 )
 
-// shiftWall returns t with its wall time moved by d and its monotonic reading as it was. Package time
-// has no way to do that: it reads both from the system. Where the layout is not the known one, or
-// the wall time leaves the years 1885 to 2157, the result has the wall time alone.
+// shiftWall returns t with its wall time moved by d and its monotonic reading as it was. Package
+// time has no way to do that: it reads both from the system. Where the layout is not the known
+// one, or the wall time leaves the years 1885 to 2157, the result has the wall time alone.
 func shiftWall(t time.Time, d time.Duration) time.Time {
 	wall := t.Round(0).Add(d)
 	seconds := wall.Unix() - time.Date(1885, 1, 1, 0, 0, 0, 0, time.UTC).Unix()

@@ -81,10 +81,10 @@ func (t touched) add(op nameOp) {
 // CrashClone returns the file system as a power failure at this moment could leave it: all that
 // was synced, and of the rest what rng chooses.
 //
-//   - Names: an unsynced create, rename or remove happened or did not, each as a whole; of those that
-//     touch the same name or the same file only the first few happened.
-//   - Content: every sector (512 B; in some clones page, 4 KiB) of an unsynced write is in one of the
-//     states it went through; now and then a sector is torn within.
+//   - Names: an unsynced create, rename or remove happened or did not, each as a whole; of those
+//     that touch the same name or the same file only the first few happened.
+//   - Content: every sector (512 B; in some clones page, 4 KiB) of an unsynced write is in one
+//     of the states it went through; now and then a sector is torn within.
 //   - Length: one of those the file went through. Where it grew and the bytes did not reach
 //     the disk, there are zeros.
 //
@@ -100,9 +100,9 @@ func (m *Mem) CrashClone(rng *rand.Rand) *Mem {
 	return c.to
 }
 
-// KillClone returns the file system as the end of the process leaves it: everything that was written
-// is seen, what was not synced is still to be lost in a later crash, and nothing is locked. It
-// has no hook.
+// KillClone returns the file system as the end of the process leaves it: everything that was
+// written is seen, what was not synced is still to be lost in a later crash, and nothing is
+// locked. It has no hook.
 func (m *Mem) KillClone() *Mem {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -293,8 +293,8 @@ func (f *faultyFile) Map(size int64) (m Mapping, err error) {
 	return m, err
 }
 
-// Flip inverts one bit (0 to 7) of the byte at off in the file name and syncs it, as a decaying disk
-// would.
+// Flip inverts one bit (0 to 7) of the byte at off in the file name and syncs it, as a decaying
+// disk would.
 func Flip(fsys FS, name string, off int64, bit uint) (err error) {
 	f, err := fsys.OpenReadWrite(name)
 	if err != nil {

@@ -1,5 +1,6 @@
-// Package vfs is the only door to files. The product opens no file but through an [FS], so that a test
-// can put a disk in its place that forgets what was not synced, fails the Nth operation, or is full.
+// Package vfs is the only door to files. The product opens no file but through an [FS], so that a
+// test can put a disk in its place that forgets what was not synced, fails the Nth operation, or
+// is full.
 //
 // The contract is that of a POSIX file system and no stronger:
 //

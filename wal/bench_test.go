@@ -10,8 +10,8 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
-// BenchmarkAppend is one batch: Append and Flush of entries of 300 bytes, with the background step and
-// truncation that a server does.
+// BenchmarkAppend is one batch: Append and Flush of entries of 300 bytes, with the background step
+// and truncation that a server does.
 func BenchmarkAppend(b *testing.B) {
 	for _, disk := range []string{"mem", "os"} {
 		for _, sync := range []bool{false, true} {

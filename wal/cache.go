@@ -7,8 +7,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// cache holds the newest entries, without a gap up to the last. What was not flushed is always in it,
-// for it is nowhere else.
+// cache holds the newest entries, without a gap up to the last. What was not flushed is always in
+// it, for it is nowhere else.
 type cache struct {
 	slots []*raftpb.Entry // the entries are slots[head:]; before that all are nil
 	head  int

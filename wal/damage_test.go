@@ -157,7 +157,8 @@ func TestMissingSegments(t *testing.T) {
 	for _, e := range all[1 : len(all)-1] {
 		disk := fs.KillClone()
 		must(t, disk.Remove(e.path))
-		if _, err := Open(disk, testDir, Options{}); !errors.As(err, &corrupt) || corrupt.File != e.path {
+		_, err := Open(disk, testDir, Options{})
+		if !errors.As(err, &corrupt) || corrupt.File != e.path {
 			t.Fatalf("%s is missing: %v", e.path, err)
 		}
 	}
@@ -274,7 +275,8 @@ func TestInsaneLength(t *testing.T) {
 		size, err := f.Size()
 		must(t, err)
 		win := newWindow(f, size)
-		if _, _, bad, err := win.record(1, w.off); bad == "" || err != nil || len(win.buf) > windowBytes {
+		_, _, bad, err := win.record(1, w.off)
+		if bad == "" || err != nil || len(win.buf) > windowBytes {
 			t.Fatalf("length %d: %q, %v, %d bytes taken", length, bad, err, len(win.buf))
 		}
 		if got := mustOpen(t, disk, Options{}).LastIndex(); got != 1 {

@@ -1,5 +1,5 @@
-// Package wal is the raft log on disk: entries and hard states, appended in batches, each batch with
-// one write and one sync; read back at the start and for followers that are behind.
+// Package wal is the raft log on disk: entries and hard states, appended in batches, each batch
+// with one write and one sync; read back at the start and for followers that are behind.
 //
 // # Use
 //
@@ -31,7 +31,8 @@
 //
 // # Records
 //
-// All integers are little-endian. A record starts at a multiple of 8 and is padded with zeros to one.
+// All integers are little-endian. A record starts at a multiple of 8 and is padded with zeros to
+// one.
 //
 //	0        4        8        12       16     17    18      20       24
 //	+--------+--------+--------+--------+------+-----+-------+--------+-----------+-----+
@@ -63,9 +64,10 @@
 //
 // # Torn tail or damage
 //
-// After a power failure the last segment may end in a batch of which any part reached the disk. Such a
-// tail was never acknowledged and is cut. A record that was acknowledged and fails its check now is
-// damage, and Open refuses it with a [*CorruptError]: to cut there would lose data silently.
+// After a power failure the last segment may end in a batch of which any part reached the disk.
+// Such a tail was never acknowledged and is cut. A record that was acknowledged and fails its
+// check now is damage, and Open refuses it with a [*CorruptError]: to cut there would lose data
+// silently.
 //
 //   - In a sealed segment every byte up to the end that its successor's header names was synced
 //     before that header was written. Whatever fails there is damage.
@@ -76,9 +78,10 @@
 //   - The tail is cut by zeroing what passes its check in it, durably, before anything is appended:
 //     records of the past must not vouch for records of the future.
 //
-// So one flipped bit is found wherever it strikes, but for the last synced batch as long as nothing was
-// written after it: there it looks like a torn write. [WAL.Mark] closes the gap when the owner is idle,
-// and Close does so always. What nobody can tell is the removal of the newest files.
+// So one flipped bit is found wherever it strikes, but for the last synced batch as long as
+// nothing was written after it: there it looks like a torn write. [WAL.Mark] closes the gap when
+// the owner is idle, and Close does so always. What nobody can tell is the removal of the newest
+// files.
 //
 // Opening writes the unproven end of the last segment once more and syncs it: it may be there in
 // the page cache alone, left by a process that was killed, or whose sync failed.

@@ -25,8 +25,8 @@ func faultScript(t *testing.T, fs vfs.FS, seed uint64, steps int) (*driver, erro
 	return d, nil
 }
 
-// TestEveryOperationFails fails each mutating operation in turn, in each way, and looks at the log, at
-// what is on disk and at what a crash leaves of it.
+// TestEveryOperationFails fails each mutating operation in turn, in each way, and looks at the
+// log, at what is on disk and at what a crash leaves of it.
 func TestEveryOperationFails(t *testing.T) {
 	faults := map[string]vfs.Fault{
 		"once":    {},

@@ -30,8 +30,9 @@ func (w *WAL) Flush(sync bool) error {
 }
 
 // Mark writes, without a sync, that everything is synced, if no record says so yet. From then on
-// damage to the last batch can be told from a torn write. Call it when the log was idle for a moment; it
-// does nothing while something waits to be flushed or synced. Errors are as those of Flush.
+// damage to the last batch can be told from a torn write. Call it when the log was idle for a
+// moment; it does nothing while something waits to be flushed or synced. Errors are as those of
+// Flush.
 func (w *WAL) Mark() error {
 	if err := w.Err(); err != nil {
 		return err
@@ -197,11 +198,11 @@ func (w *WAL) rotate() error {
 }
 
 // Prepare is the background step: it recycles or removes the segments that Truncate and Reset made
-// useless, and fills with zeros ahead of the writer, 8 MiB of them at most in one call, so that Flush
-// finds its space ready. It may run on another goroutine than the owner's.
+// useless, and fills with zeros ahead of the writer, 8 MiB of them at most in one call, so that
+// Flush finds its space ready. It may run on another goroutine than the owner's.
 //
-// An error that is [vfs.ErrNoSpace] while [WAL.Err] is nil harms nothing: free some space and
-// call it again; until then the log has only the space ahead that it has. Other errors poison the log.
+// An error that is [vfs.ErrNoSpace] while [WAL.Err] is nil harms nothing: free some space and call
+// it again; until then the log has only the space ahead that it has. Other errors poison the log.
 func (w *WAL) Prepare() error {
 	w.preparing.Lock()
 	defer w.preparing.Unlock()

@@ -118,8 +118,8 @@ func (m *model) diff(w *WAL, exact bool) string {
 	return ""
 }
 
-// driver does random operations on a log and a model at once. durable is the model as it must survive
-// any crash; steps are those since, of which any first few may survive.
+// driver does random operations on a log and a model at once. durable is the model as it must
+// survive any crash; steps are those since, of which any first few may survive.
 type driver struct {
 	t       testing.TB
 	rng     *rand.Rand
@@ -158,8 +158,8 @@ func (d *driver) settled() {
 	d.durable, d.steps = d.now.clone(), nil
 }
 
-// randomStep does one operation and returns its error. The model is ahead of the log while it runs, so
-// that a crash in the middle is judged rightly.
+// randomStep does one operation and returns its error. The model is ahead of the log while it
+// runs, so that a crash in the middle is judged rightly.
 func (d *driver) randomStep() error {
 	switch n := d.rng.IntN(100); {
 	case n < 45:
@@ -310,7 +310,7 @@ func survived(w *WAL, durable *model, steps []step) (*model, string) {
 		}
 		reasons = append(reasons, diff)
 	}
-	return nil, fmt.Sprintf("like none of %d possible logs; as the durable one, %s; as the last, %s",
+	return nil, fmt.Sprintf("like none of %d logs; as the durable one, %s; as the last, %s",
 		len(reasons), reasons[0], reasons[len(reasons)-1])
 }
 

@@ -10,9 +10,9 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
-// Open opens the log in dir, or makes one if there is none. It reads all of it, cuts a torn tail, and
-// refuses damage before that with a [*CorruptError]. Whoever calls it sees to it that nobody else
-// has the log open.
+// Open opens the log in dir, or makes one if there is none. It reads all of it, cuts a torn tail,
+// and refuses damage before that with a [*CorruptError]. Whoever calls it sees to it that nobody
+// else has the log open.
 func Open(fs vfs.FS, dir string, opts Options) (*WAL, error) {
 	if err := opts.fill(); err != nil {
 		return nil, err
@@ -161,7 +161,8 @@ func (w *WAL) classify(found []*candidate) (log, unused []*candidate, err error)
 }
 
 func vouched(reason string, proven int64) string {
-	return fmt.Sprintf("%s, and a later one says that all up to offset %d was synced", reason, proven)
+	return fmt.Sprintf("%s, and a later record says that all up to offset %d was synced",
+		reason, proven)
 }
 
 // scan looks from off on for records that pass their own checks, in no chain. It returns the

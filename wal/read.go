@@ -15,8 +15,8 @@ import (
 // readBytes is the least that is read from a file at a time.
 const readBytes = 128 << 10
 
-// Term returns the term of the entry at i. i may also be FirstIndex-1. raft.ErrCompacted is the answer
-// before that, raft.ErrUnavailable past the end.
+// Term returns the term of the entry at i. i may also be FirstIndex-1. raft.ErrCompacted is the
+// answer before that, raft.ErrUnavailable past the end.
 func (w *WAL) Term(i uint64) (uint64, error) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -33,8 +33,8 @@ func (w *WAL) Term(i uint64) (uint64, error) {
 // their protobuf encoding, but at least one. The slice is the caller's; the entries and their
 // data may not be changed. Old entries are read from the files and checked.
 //
-// raft.ErrCompacted says that lo is before FirstIndex, raft.ErrUnavailable that hi is past LastIndex+1;
-// a [*CorruptError], that an entry in a file is damaged.
+// raft.ErrCompacted says that lo is before FirstIndex, raft.ErrUnavailable that hi is past
+// LastIndex+1; a [*CorruptError], that an entry in a file is damaged.
 func (w *WAL) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	w.mu.RLock()
 	if err := w.checkRange(lo, hi); err != nil || lo == hi {
@@ -76,8 +76,8 @@ func takeWithin(entries, more []*raftpb.Entry, used, maxBytes uint64) []*raftpb.
 	return append(entries, more[:n]...)
 }
 
-// readEntries is Entries when lo is not in the cache. The log may change meanwhile; what counts is what it
-// was when an entry was looked up.
+// readEntries is Entries when lo is not in the cache. The log may change meanwhile; what counts is
+// what it was when an entry was looked up.
 func (w *WAL) readEntries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
 	w.files.RLock()
 	defer w.files.RUnlock()

@@ -95,8 +95,8 @@ func checkBody(b []byte, h head) bool {
 	return crc32.Update(sum, castagnoli, b[recordHeadBytes:]) == h.crc
 }
 
-// appendRecord adds a record to buf with room for n bytes of payload, all fields but the checks, and
-// returns buf and the payload to be filled.
+// appendRecord adds a record to buf with room for n bytes of payload, all fields but the checks,
+// and returns buf and the payload to be filled.
 func appendRecord(buf []byte, typ, sub uint8, n int) (grown, payload []byte) {
 	at := len(buf)
 	size := recordBytes(n)

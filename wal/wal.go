@@ -79,8 +79,8 @@ func (o *Options) fill() error {
 	return nil
 }
 
-// WAL is an open log. Append, Flush, Mark, Truncate, Reset and Close belong to one goroutine, the owner;
-// Prepare may run on another; the rest may be called from anywhere.
+// WAL is an open log. Append, Flush, Mark, Truncate, Reset and Close belong to one goroutine, the
+// owner; Prepare may run on another; the rest may be called from anywhere.
 //
 // Locks are taken in the order preparing, prepare, files, mu, segment.fill.
 type WAL struct {
@@ -227,7 +227,8 @@ func (w *WAL) checkAppend(hard hardState, hasHard bool, entries []*raftpb.Entry)
 	for i, e := range entries {
 		index, term := e.GetIndex(), e.GetTerm()
 		if len(e.Data) > MaxEntryBytes {
-			return fmt.Errorf("entry %d has %d bytes; at most %d", index, len(e.Data), MaxEntryBytes)
+			return fmt.Errorf("entry %d has %d bytes; at most %d",
+				index, len(e.Data), MaxEntryBytes)
 		}
 		if t := e.GetType(); t < 0 || t > 255 {
 			return fmt.Errorf("entry %d has the unknown type %d", index, t)
@@ -277,9 +278,9 @@ func (w *WAL) Truncate(index uint64) error {
 }
 
 // Reset empties the log: the state of the machine was restored from a snapshot at index, whose
-// entry has term. FirstIndex is then index+1, LastIndex index, and the commit of the hard
-// state at least index. What was appended before is written with it. It is durable when Reset returns
-// nil; other errors are as those of Flush.
+// entry has term. FirstIndex is then index+1, LastIndex index, and the commit of the hard state at
+// least index. What was appended before is written with it. It is durable when Reset returns nil;
+// other errors are as those of Flush.
 func (w *WAL) Reset(index, term uint64) error {
 	if err := w.appendReset(index, term); err != nil {
 		return err
@@ -311,8 +312,8 @@ func (w *WAL) appendReset(index, term uint64) error {
 	return nil
 }
 
-// Close writes and syncs what was appended, marks the end as synced and closes the files. A log that
-// is poisoned is only closed.
+// Close writes and syncs what was appended, marks the end as synced and closes the files. A log
+// that is poisoned is only closed.
 func (w *WAL) Close() error {
 	err := w.Err()
 	if errors.Is(err, ErrClosed) {

