@@ -31,8 +31,8 @@ func (a *app) logger() *zap.Logger {
 	return zap.New(core, zap.AddCaller())
 }
 
-// clientSpec completes the global flags from the environment, checks them, and says how to reach the
-// cluster. Every verb that talks to a server calls it once, and before it uses any global flag.
+// clientSpec completes the global flags from the environment, checks them, and says how to reach
+// the cluster. Every verb that talks to a server calls it once, and before it uses any global flag.
 func (a *app) clientSpec(cmd *cobra.Command) (*clientv3.ConfigSpec, error) {
 	fs := cmd.InheritedFlags()
 	var known []string
@@ -176,8 +176,8 @@ func (a *app) secureConfig(cmd *cobra.Command) (*clientv3.SecureConfig, error) {
 	}, nil
 }
 
-// authConfig is what the flags say about the user, nil without one. A user without a password is asked
-// for it.
+// authConfig is what the flags say about the user, nil without one. A user without a password is
+// asked for it.
 func (a *app) authConfig() (*clientv3.AuthConfig, error) {
 	g := &a.flags
 	if g.token != "" {

@@ -1,10 +1,10 @@
-// Package ctl is the command-line client of Cairn, and of etcd: the verbs, flags, environment, outputs
-// and exit statuses of etcdctl 3.7, so that scripts written for it keep working.
+// Package ctl is the command-line client of Cairn, and of etcd: the verbs, flags, environment,
+// outputs and exit statuses of etcdctl 3.7, so that scripts written for it keep working.
 //
 // # Contract
 //
-// Everything on stdout is byte for byte what etcdctl 3.7.3 writes for the same answers; what goes to
-// stderr says the same in words that may differ. The differences on purpose:
+// Everything on stdout is byte for byte what etcdctl 3.7.3 writes for the same answers; what goes
+// to stderr says the same in words that may differ. The differences on purpose:
 //
 //   - help texts show an example for each verb;
 //   - `txn` compares leases (etcdctl panics), and refuses an unknown operator instead of panicking;
@@ -15,7 +15,8 @@
 // # Shape
 //
 // One verb a file. A verb parses its arguments, calls go.etcd.io/etcd/client/v3, and describes the
-// answer as an [output]: one function for each form that it can be shown in. The caller's whole loop is
+// answer as an [output]: one function for each form that it can be shown in. The caller's whole
+// loop is
 //
 //	os.Exit(ctl.Main(ctx, ctl.Config{Name: "etcdctl", Args: os.Args[1:], Stdin: os.Stdin, ...}))
 //
@@ -46,8 +47,8 @@ const face = "etcdctl"
 
 // Config says how the program was called and what it may touch.
 type Config struct {
-	// Name is the program as the user types it; usage lines show it: "etcdctl" or "cairn ctl". Under
-	// another name than "etcdctl", `version` shows Cairn's own version too.
+	// Name is the program as the user types it; usage lines show it: "etcdctl" or "cairn ctl".
+	// Under another name than "etcdctl", `version` shows Cairn's own version too.
 	Name string
 	// Args are the arguments behind the program's name.
 	Args []string
@@ -78,8 +79,11 @@ func Main(ctx context.Context, cfg Config) int {
 	if err := cfg.valid(); err != nil {
 		panic(err) // the calling program is wrong, not its user
 	}
-	a := &app{cfg: cfg}
-	return terminal.Run(ctx, a.root(), cfg.Args, cfg.Stderr)
+	return (&app{cfg: cfg}).run(ctx)
+}
+
+func (a *app) run(ctx context.Context) int {
+	return terminal.Run(ctx, a.root(), a.cfg.Args, a.cfg.Stderr)
 }
 
 // New returns the command tree, for documentation and completion. Config is as for Main.
@@ -139,7 +143,8 @@ func (a *app) addGroup(root *cobra.Command, group string, verbs ...*cobra.Comman
 	}
 }
 
-// hideGlobals keeps the global flags out of each verb's help, which names the verb "options" instead.
+// hideGlobals keeps the global flags out of each verb's help, which names the verb "options"
+// instead.
 func (a *app) hideGlobals(root *cobra.Command) {
 	root.PersistentFlags().VisitAll(func(f *pflag.Flag) { f.Hidden = true })
 	root.Flags().BoolP("help", "h", false, "help for "+root.Name())

@@ -86,8 +86,8 @@ func delOutput(r *pb.DeleteRangeResponse) output {
 	}
 }
 
-// delOp turns flags and arguments into a delete. A range without --range is warned of, and time given
-// to take it back.
+// delOp turns flags and arguments into a delete. A range without --range is warned of, and time
+// given to take it back.
 func (a *app) delOp(ctx context.Context, o delOptions, args []string) (
 	string, []clientv3.OpOption, error) {
 	switch {

@@ -32,9 +32,9 @@ func (a *app) endpointCommand() *cobra.Command {
 	return cmd
 }
 
-// clusterEndpoints returns the endpoints to ask one by one: those of the flags, or with cluster those
-// that the cluster's members advertise. Cluster points to a flag, which the environment may have set
-// when spec was made.
+// clusterEndpoints returns the endpoints to ask one by one: those of the flags, or with cluster
+// those that the cluster's members advertise. Cluster points to a flag, which the environment may
+// have set when spec was made.
 func (a *app) clusterEndpoints(ctx context.Context, cluster *bool, spec *clientv3.ConfigSpec) (
 	[]string, error) {
 	if !*cluster {
@@ -228,9 +228,10 @@ func (a *app) endpointStatusCommand(cluster *bool) *cobra.Command {
 	return &cobra.Command{
 		Use:   "status",
 		Short: "Prints out the status of endpoints specified in `--endpoints` flag",
-		Long: `When --write-out is set to simple, this command prints out comma-separated status lists for each endpoint.
-The items in the lists are endpoint, ID, version, db size, is leader, is learner, raft term, raft index, raft applied index, errors.
-`,
+		Long: "When --write-out is set to simple, this command prints out comma-separated status " +
+			"lists for each endpoint.\n" +
+			"The items in the lists are endpoint, ID, version, db size, is leader, is learner, " +
+			"raft term, raft index, raft applied index, errors.\n",
 		Example: a.example("  $0 endpoint status --cluster -w table"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.endpointStatus(cmd, cluster)

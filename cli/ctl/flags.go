@@ -115,9 +115,9 @@ func envName(flag string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-// setFromEnv sets the flags that the command line did not give from the environment. A variable whose
-// flag is on the command line too is an error; one that no flag knows is warned of on stderr, but for
-// those in known.
+// setFromEnv sets the flags that the command line did not give from the environment. A variable
+// whose flag is on the command line too is an error; one that no flag knows is warned of on stderr,
+// but for those in known.
 func setFromEnv(fs *pflag.FlagSet, environ []string, log *zap.Logger, known ...string) error {
 	flagOf := make(map[string]*pflag.Flag)
 	given := make(map[string]bool)

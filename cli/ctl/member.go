@@ -226,9 +226,9 @@ func (a *app) memberListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "Lists all members in the cluster",
-		Long: `When --write-out is set to simple, this command prints out comma-separated member lists for each endpoint.
-The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learner.
-`,
+		Long: "When --write-out is set to simple, this command prints out comma-separated member " +
+			"lists for each endpoint.\n" +
+			"The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learner.\n",
 		Example: a.example("  $0 member list -w table"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.memberList(cmd, consistency)

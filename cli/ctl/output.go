@@ -27,8 +27,8 @@ type output struct {
 	proto  proto.Message // the wire bytes
 }
 
-// printer collects what one answer prints, so that it reaches stdout in one write and two watches of
-// one process never mix their lines.
+// printer collects what one answer prints, so that it reaches stdout in one write and two watches
+// of one process never mix their lines.
 type printer struct {
 	bytes.Buffer
 	hex       bool
@@ -130,7 +130,8 @@ func (p *printer) kvFields(prefix string, kv *mvccpb.KeyValue) {
 	}
 }
 
-// header prints a response header field by field. A revision of 0 is one that the call does not have.
+// header prints a response header field by field. A revision of 0 is one that the call does not
+// have.
 func (p *printer) header(h *etcdserverpb.ResponseHeader) {
 	p.idField("ClusterID", h.GetClusterId())
 	p.idField("MemberID", h.GetMemberId())

@@ -29,7 +29,8 @@ func (a *app) snapshotCommand() *cobra.Command {
   $0 snapshot save --endpoints=127.0.0.1:3000 /backup/etcd-snapshot.db
 
   # Get snapshot from given address with certificates
-  $0 --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/ca.crt --cert=/etc/etcd/etcd.crt --key=/etc/etcd/etcd.key snapshot save /backup/etcd-snapshot.db
+  $0 --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/ca.crt --cert=/etc/etcd/etcd.crt ` +
+		`--key=/etc/etcd/etcd.key snapshot save /backup/etcd-snapshot.db
 
   # Get snapshot with certain user and password
   $0 --user=root --password=password123 snapshot save /backup/etcd-snapshot.db
@@ -95,8 +96,8 @@ func (a *app) snapshotSave(cmd *cobra.Command, args []string) error {
 	return a.say("%s", text)
 }
 
-// saveSnapshot stores the snapshot of the client's one endpoint at path, under the name path.part until
-// it is complete, checked and on disk. It returns the version of the server.
+// saveSnapshot stores the snapshot of the client's one endpoint at path, under the name path.part
+// until it is complete, checked and on disk. It returns the version of the server.
 func (a *app) saveSnapshot(ctx context.Context, c *clientv3.Client, path string) (
 	version string, err error) {
 	log := a.logger()
@@ -113,6 +114,9 @@ func (a *app) saveSnapshot(ctx context.Context, c *clientv3.Client, path string)
 	log.Info("created temporary db file", zap.String("path", part))
 	start := time.Now()
 	resp, err := c.SnapshotWithVersion(ctx)
+	if err == io.EOF {
+		return "", errors.New("the server sent no snapshot, and no reason")
+	}
 	if err != nil {
 		return "", err
 	}
@@ -154,8 +158,8 @@ func (a *app) removePart(part string) error {
 // sectorSize divides the length of a database; a snapshot is one with a SHA-256 behind it.
 const sectorSize = 512
 
-// copySnapshot writes r to f and returns the size in bytes. The last 32 bytes must be the SHA-256 of
-// those before them.
+// copySnapshot writes r to f and returns the size in bytes. The last 32 bytes must be the SHA-256
+// of those before them.
 func copySnapshot(f vfs.File, r io.Reader) (int64, error) {
 	sum := &trailerHash{Hash: sha256.New()}
 	size, err := io.Copy(io.MultiWriter(io.NewOffsetWriter(f, 0), sum), r)

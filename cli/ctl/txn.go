@@ -21,7 +21,8 @@ func (a *app) txnCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "txn [options]",
 		Short: "Txn processes all the requests in one transaction",
-		Long: a.example(`Txn reads multiple etcd requests from standard input and applies them as a single atomic transaction.
+		Long: a.example(`Txn reads multiple etcd requests from standard input and applies them ` +
+			`as a single atomic transaction.
 
 A transaction consists of three components:
 1) a list of conditions,
@@ -78,8 +79,8 @@ func (a *app) txn(cmd *cobra.Command, interactive bool, args []string) error {
 	return a.show(txnOutput((*pb.TxnResponse)(resp)))
 }
 
-// txnReader reads the three parts of a transaction; an empty line ends each. The first error stays in
-// err and makes the later calls return nothing.
+// txnReader reads the three parts of a transaction; an empty line ends each. The first error stays
+// in err and makes the later calls return nothing.
 type txnReader struct {
 	app    *app
 	in     *bufio.Reader

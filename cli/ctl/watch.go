@@ -236,7 +236,8 @@ func watchOutput(r *clientv3.WatchResponse) output {
 const maxPendingLines = 16
 
 // watchInteractive reads lines "watch ..." and "progress" from stdin; each watch is followed in the
-// background on the same client. It ends with the input, or with the first watch whose command fails.
+// background on the same client. It ends with the input, or with the first watch whose command
+// fails.
 func (a *app) watchInteractive(cmd *cobra.Command, env watchEnv) error {
 	c, err := a.connect(cmd)
 	if err != nil {
@@ -298,8 +299,8 @@ func (a *app) drain(ctx context.Context, c *clientv3.Client, env watchEnv, lines
 	}
 }
 
-// watchLine obeys one line of interactive input. Mistakes in it are told on stderr; only what etcdctl
-// ends for is an error.
+// watchLine obeys one line of interactive input. Mistakes in it are told on stderr; only what
+// etcdctl ends for is an error.
 func (a *app) watchLine(ctx context.Context, c *clientv3.Client, env watchEnv, line string,
 	fail func(error)) error {
 	words, err := splitWords(line)

@@ -9,8 +9,8 @@ import (
 )
 
 // wordPattern finds the words of a line of txn or watch input: "double quoted" with Go's escapes,
-// 'single quoted' without any, or plain. It is etcdctl's grammar: a plain word begins with neither a
-// space nor a quote and runs to the next space.
+// 'single quoted' without any, or plain. It is etcdctl's grammar: a plain word begins with neither
+// a space nor a quote and runs to the next space.
 var wordPattern = regexp.MustCompile(
 	`"(?:[^"\\]|\\.)*"` + `|` + `'[^']*'` + `|` + `[^'"\s]\S*[^'"\s]?`)
 

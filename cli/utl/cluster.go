@@ -16,8 +16,8 @@ import (
 // resolveTimeout bounds the look-up of one host name.
 const resolveTimeout = 30 * time.Second
 
-// checkCluster makes sure that a cluster has the member name, that it is reached there by the URLs that
-// it advertises, and that no URL stands for two members. The errors are etcd's.
+// checkCluster makes sure that a cluster has the member name, that it is reached there by the URLs
+// that it advertises, and that no URL stands for two members. The errors are etcd's.
 func checkCluster(ctx context.Context, name string, peers types.URLs, cluster types.URLsMap) error {
 	own := cluster[name]
 	if own == nil {
@@ -38,8 +38,8 @@ func checkCluster(ctx context.Context, name string, peers types.URLs, cluster ty
 	return nil
 }
 
-// checkAdvertised makes sure that a member advertises the URLs that the cluster knows it by, or others
-// that lead to the same addresses.
+// checkAdvertised makes sure that a member advertises the URLs that the cluster knows it by, or
+// others that lead to the same addresses.
 func checkAdvertised(ctx context.Context, name string, peers, own types.URLs) error {
 	err := sameAddresses(ctx, peers, own)
 	if err == nil {

@@ -29,8 +29,8 @@ func (a *app) defragCommand() *cobra.Command {
 	return cmd
 }
 
-// defrag has nothing to do: Cairn gives space back by itself while it runs. It says so on stderr, and
-// makes sure that there is a directory that this is true of.
+// defrag has nothing to do: Cairn gives space back by itself while it runs. It says so on stderr,
+// and makes sure that there is a directory that this is true of.
 func (a *app) defrag(dir string) error {
 	info, err := a.cfg.FS.Stat(dir)
 	if err == nil && !info.IsDir() {

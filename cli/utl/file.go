@@ -27,8 +27,8 @@ const (
 // errMissingHash says that a file is no snapshot, or only part of one.
 var errMissingHash = errors.New("snapshot missing hash but --skip-hash-check=false")
 
-// Snapshot is a snapshot file, open for reading. It is safe for concurrent use until Close. A file that
-// turns out to be damaged gives errors, not panics.
+// Snapshot is a snapshot file, open for reading. It is safe for concurrent use until Close. A file
+// that turns out to be damaged gives errors, not panics.
 type Snapshot struct {
 	path string
 	db   *bolt.DB
@@ -55,7 +55,7 @@ func openSnapshot(fs vfs.FS, path string, o openOptions) (*Snapshot, error) {
 			"(waited %v, see --timeout): %w", path, o.wait, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s is not a snapshot: %w", path, err)
 	}
 	s := &Snapshot{path: path, db: db}
 	if err := s.view(checkBolt); err != nil {
@@ -133,8 +133,8 @@ func (s *Snapshot) view(f func(tx *bolt.Tx) error) (err error) {
 // Close ends the use of the file.
 func (s *Snapshot) Close() error { return s.db.Close() }
 
-// ForEach calls f with each pair in a bucket of etcd's schema, in the order of the keys. Key and value
-// are valid during the call. A bucket that does not exist has no pairs.
+// ForEach calls f with each pair in a bucket of etcd's schema, in the order of the keys. Key and
+// value are valid during the call. A bucket that does not exist has no pairs.
 func (s *Snapshot) ForEach(bucket string, f func(key, value []byte) error) error {
 	return s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucket))
@@ -145,33 +145,35 @@ func (s *Snapshot) ForEach(bucket string, f func(key, value []byte) error) error
 	})
 }
 
-// Record is one change of one key.
-type Record struct {
-	// Main and Sub are its revision.
-	Main, Sub int64
-	// Tombstone says that the key was deleted; KeyValue has only its name then.
-	Tombstone bool
-	// KeyValue is the encoded mvccpb.KeyValue. It is valid during the call that it was passed to. A
+// revision orders the records of a history.
+type revision struct{ main, sub int64 }
+
+// record is one change of one key.
+type record struct {
+	revision
+	// tombstone says that the key was deleted; keyValue has only its name then.
+	tombstone bool
+	// keyValue is the encoded mvccpb.KeyValue. It is valid during the call that it was passed to. A
 	// snapshot that was itself restored with --bump-revision has an empty one: a revision without
 	// a key.
-	KeyValue []byte
+	keyValue []byte
 }
 
-// Records calls f with all records in the order of their revisions.
-func (s *Snapshot) Records(f func(Record) error) error {
+// records calls f with all records in the order of their revisions.
+func (s *Snapshot) records(f func(record) error) error {
 	return s.ForEach(keyBucket, func(k, v []byte) error {
 		r, err := parseRevision(k)
 		if err != nil {
 			return fmt.Errorf("cannot parse revision key: %q err: %w", k, err)
 		}
-		r.KeyValue = v
+		r.keyValue = v
 		return f(r)
 	})
 }
 
-// Compaction returns the last revision that was compacted, and the one that a compaction not finished
-// yet asked for; -1 stands for none.
-func (s *Snapshot) Compaction() (finished, scheduled int64, err error) {
+// compaction returns the last revision that was compacted, and the one that a compaction not
+// finished yet asked for; -1 stands for none.
+func (s *Snapshot) compaction() (finished, scheduled int64, err error) {
 	finished, scheduled = -1, -1
 	err = s.ForEach(metaBucket, func(k, v []byte) error {
 		var to *int64
@@ -187,7 +189,7 @@ func (s *Snapshot) Compaction() (finished, scheduled int64, err error) {
 		if err != nil {
 			return fmt.Errorf("cannot parse %s: %w", k, err)
 		}
-		*to = r.Main
+		*to = r.main
 		return nil
 	})
 	return finished, scheduled, err
@@ -200,20 +202,18 @@ const (
 )
 
 // parseRevision reads a key of the key bucket; the errors are etcd's.
-func parseRevision(k []byte) (Record, error) {
+func parseRevision(k []byte) (record, error) {
 	if len(k) != revisionSize && len(k) != tombstoneSize {
-		return Record{}, fmt.Errorf("invalid revision length: %d", len(k))
+		return record{}, fmt.Errorf("invalid revision length: %d", len(k))
 	}
 	if k[8] != '_' {
-		return Record{}, fmt.Errorf("invalid separator in bucket key: %q", k[8])
+		return record{}, fmt.Errorf("invalid separator in bucket key: %q", k[8])
 	}
-	r := Record{
-		Main:      int64(binary.BigEndian.Uint64(k)),
-		Sub:       int64(binary.BigEndian.Uint64(k[9:])),
-		Tombstone: len(k) == tombstoneSize && k[revisionSize] == 't',
-	}
-	if r.Main < 0 || r.Sub < 0 {
-		return Record{}, fmt.Errorf("negative revision: main=%d sub=%d", r.Main, r.Sub)
+	r := record{tombstone: len(k) == tombstoneSize && k[revisionSize] == 't'}
+	r.main = int64(binary.BigEndian.Uint64(k))
+	r.sub = int64(binary.BigEndian.Uint64(k[9:]))
+	if r.main < 0 || r.sub < 0 {
+		return record{}, fmt.Errorf("negative revision: main=%d sub=%d", r.main, r.sub)
 	}
 	return r, nil
 }

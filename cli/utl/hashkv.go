@@ -71,7 +71,8 @@ func (a *app) hashFile(path string, rev int64) (HashKV, error) {
 func (a *app) refuseEtcdDir(dir string) error {
 	db := filepath.Join(dir, "member", "snap", "db")
 	if _, err := a.cfg.FS.Stat(db); err == nil {
-		return fmt.Errorf("%s is a data directory of etcd, not of Cairn; its database is %s", dir, db)
+		return fmt.Errorf("%s is a data directory of etcd, not of Cairn; its database is %s",
+			dir, db)
 	}
 	return nil
 }
@@ -90,12 +91,9 @@ func hashKVOutput(h HashKV) output {
 	}
 }
 
-// revision orders the records of a history.
-type revision struct{ main, sub int64 }
-
-// HashKV hashes the history up to revision rev, the latest for 0, as etcd's HashKV does: the name of
-// the bucket, then key and value of each record, but those that a compaction has dropped or will drop.
-// It holds the names of all keys in memory.
+// HashKV hashes the history up to revision rev, the latest for 0, as etcd's HashKV does: the name
+// of the bucket, then key and value of each record, but those that a compaction has dropped or will
+// drop. It holds the names of all keys in memory.
 func (s *Snapshot) HashKV(rev int64) (HashKV, error) {
 	compacted, latest, err := s.bounds()
 	if err != nil {
@@ -120,11 +118,11 @@ func (s *Snapshot) HashKV(rev int64) (HashKV, error) {
 		if err != nil {
 			return fmt.Errorf("cannot parse revision key: %q err: %w", k, err)
 		}
-		_, kept := keep[revision{r.Main, r.Sub}]
+		_, kept := keep[r.revision]
 		switch {
-		case r.Main > rev:
-		case r.Main <= compacted && len(keep) > 0 && !kept:
-		case r.Main == compacted && r.Tombstone:
+		case r.main > rev:
+		case r.main <= compacted && len(keep) > 0 && !kept:
+		case r.main == compacted && r.tombstone:
 		default:
 			hash.Write(k)
 			hash.Write(v)
@@ -137,16 +135,16 @@ func (s *Snapshot) HashKV(rev int64) (HashKV, error) {
 	return HashKV{Hash: hash.Sum32(), Revision: rev, CompactRevision: compacted}, nil
 }
 
-// bounds returns the revision up to which the history is compacted (-1 for none), counting a compaction
-// that was asked for and did not finish, and the latest revision.
+// bounds returns the revision up to which the history is compacted (-1 for none), counting a
+// compaction that was asked for and did not finish, and the latest revision.
 func (s *Snapshot) bounds() (compacted, latest int64, err error) {
-	finished, scheduled, err := s.Compaction()
+	finished, scheduled, err := s.compaction()
 	if err != nil {
 		return 0, 0, err
 	}
 	latest = 1 // the revision of an empty store
-	err = s.Records(func(r Record) error {
-		latest = r.Main
+	err = s.records(func(r record) error {
+		latest = r.main
 		return nil
 	})
 	compacted = finished
@@ -156,22 +154,23 @@ func (s *Snapshot) bounds() (compacted, latest int64, err error) {
 	return compacted, max(latest, compacted), err
 }
 
-// keep returns the revisions that a compaction at rev would keep: for each key the latest up to rev,
-// unless that is a tombstone.
+// keep returns the revisions that a compaction at rev would keep: for each key the latest up to
+// rev, unless that is a tombstone.
 func (s *Snapshot) keep(rev int64) (map[revision]struct{}, error) {
 	latest := make(map[string]revision)
-	err := s.Records(func(r Record) error {
-		if r.Main > rev {
+	err := s.records(func(r record) error {
+		if r.main > rev {
 			return nil
 		}
 		var kv mvccpb.KeyValue
-		if err := proto.Unmarshal(r.KeyValue, &kv); err != nil {
-			return fmt.Errorf("cannot unmarshal the value of revision %d.%d: %w", r.Main, r.Sub, err)
+		if err := proto.Unmarshal(r.keyValue, &kv); err != nil {
+			return fmt.Errorf("cannot unmarshal the value of revision %d.%d: %w",
+				r.main, r.sub, err)
 		}
-		if r.Tombstone {
+		if r.tombstone {
 			delete(latest, string(kv.GetKey()))
 		} else {
-			latest[string(kv.GetKey())] = revision{r.Main, r.Sub}
+			latest[string(kv.GetKey())] = r.revision
 		}
 		return nil
 	})

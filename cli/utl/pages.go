@@ -8,10 +8,10 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
-// bbolt follows page numbers and offsets of the file it has mapped without looking where they lead, and
-// a fault in mapped memory ends the process. So a file is walked once here, by reading, before bbolt
-// sees it: every page in reach lies within the file, is reached once, and keeps its pairs within itself.
-// What is wrong beyond that, bbolt finds by itself and says so.
+// bbolt follows page numbers and offsets of the file it has mapped without looking where they lead,
+// and a fault in mapped memory ends the process. So a file is walked once here, by reading, before
+// bbolt sees it: every page in reach lies within the file, is reached once, and keeps its pairs
+// within itself. What is wrong beyond that, bbolt finds by itself and says so.
 //
 // The layout (all little-endian):
 //
@@ -55,8 +55,8 @@ type pageWalk struct {
 	todo     []uint64
 }
 
-// checkPages walks the database in the first size bytes of f. A file that is no database at all is left
-// for bbolt to refuse.
+// checkPages walks the database in the first size bytes of f. A file that is no database at all is
+// left for bbolt to refuse.
 func checkPages(f vfs.File, size int64) error {
 	m, ok := newestMeta(f, size)
 	if !ok {
@@ -81,8 +81,8 @@ type meta struct {
 	pages, txid    uint64
 }
 
-// newestMeta finds the meta page that bbolt will use. The first one says where the second one is; if it
-// is broken, the second one is looked for.
+// newestMeta finds the meta page that bbolt will use. The first one says where the second one is;
+// if it is broken, the second one is looked for.
 func newestMeta(f vfs.File, size int64) (newest meta, ok bool) {
 	if m, valid := readMeta(f, 0); valid {
 		newest, ok = m, true
@@ -224,7 +224,8 @@ func (r region) read(off, n uint64) ([]byte, error) {
 	return b, err
 }
 
-// elements checks the elements of a page. Buckets within buckets are allowed in pages of their own only.
+// elements checks the elements of a page. Buckets within buckets are allowed in pages of their own
+// only.
 func (r region) elements(flags uint16, count uint64, ownPage bool) error {
 	table, err := r.read(pageHeaderSize, count*elementSize)
 	if err != nil {

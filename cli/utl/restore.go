@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"strings"
 
@@ -60,12 +61,13 @@ func (o *restoreOptions) register(fs *pflag.FlagSet) {
 	fs.StringVar(&o.name, "name", defaultName, "Human-readable name for this member")
 	fs.BoolVar(&o.skipHashCheck, "skip-hash-check", false, "Ignore snapshot integrity hash value "+
 		"(required if copied from data directory)")
-	fs.Uint64Var(&o.mmapSize, "initial-memory-map-size", defaultMmapSize, "Initial memory map size "+
-		"of the database in bytes. It uses the default value if not defined or defined to 0")
+	fs.Uint64Var(&o.mmapSize, "initial-memory-map-size", defaultMmapSize, "Initial memory map "+
+		"size of the database in bytes. It uses the default value if not defined or defined to 0")
 	fs.Uint64Var(&o.bumpRevision, "bump-revision", 0,
 		"How much to increase the latest revision after restore")
 	fs.BoolVar(&o.markCompacted, "mark-compacted", false, "Mark the latest revision after restore "+
-		"as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)")
+		"as the point of scheduled compaction "+
+		"(required if --bump-revision > 0, disallowed otherwise)")
 }
 
 // snapshotRestoreCommand makes the verb "snapshot restore".
@@ -144,11 +146,19 @@ func (a *app) restoreFile(ctx context.Context, cfg RestoreConfig, o restoreOptio
 		return err
 	}
 	defer func() { err = errors.Join(err, cfg.Snapshot.Close()) }()
+	_, latest, err := cfg.Snapshot.bounds()
+	if err != nil {
+		return err
+	}
+	if limit := uint64(math.MaxInt64 - latest); cfg.RevisionBump > limit {
+		return fmt.Errorf("--bump-revision=%d is too large: the snapshot's latest revision is %d, "+
+			"so that the most is %d", cfg.RevisionBump, latest, limit)
+	}
 	return a.cfg.DataDir.Restore(ctx, cfg)
 }
 
-// config turns the flags into a configuration, checking that they describe a cluster that this member
-// belongs to.
+// config turns the flags into a configuration, checking that they describe a cluster that this
+// member belongs to.
 func (o restoreOptions) config(ctx context.Context) (RestoreConfig, error) {
 	peers, err := types.NewURLs(strings.Split(o.peerURLs, ","))
 	if err != nil {

@@ -3,8 +3,8 @@ package utl
 import (
 	"fmt"
 	"hash/crc32"
+	"regexp"
 
-	"github.com/coreos/go-semver/semver"
 	"github.com/spf13/cobra"
 	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -32,9 +32,9 @@ func (a *app) snapshotStatusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status <filename>",
 		Short: "Gets backend snapshot status of a given file",
-		Long: `When --write-out is set to simple, this command prints out comma-separated status lists for each endpoint.
-The items in the lists are hash, revision, total keys, total size.
-`,
+		Long: "When --write-out is set to simple, this command prints out comma-separated status " +
+			"lists for each endpoint.\n" +
+			"The items in the lists are hash, revision, total keys, total size.\n",
 		Example: "  " + a.cfg.Name + " snapshot status /backup/etcd-snapshot.db -w table",
 		RunE:    a.snapshotStatus,
 	}
@@ -120,8 +120,8 @@ func (st *Status) addRecord(alive map[string]struct{}, k, v []byte) error {
 	if err := proto.Unmarshal(v, &kv); err != nil {
 		return fmt.Errorf("cannot unmarshal value, key: %q value: %q err: %w", k, v, err)
 	}
-	st.Revision = r.Main
-	if r.Tombstone {
+	st.Revision = r.main
+	if r.tombstone {
 		delete(alive, string(kv.GetKey()))
 	} else {
 		alive[string(kv.GetKey())] = struct{}{}
@@ -129,15 +129,18 @@ func (st *Status) addRecord(alive map[string]struct{}, k, v []byte) error {
 	return nil
 }
 
+// semanticVersion is a version as etcd stores it: "3.7.0".
+var semanticVersion = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
+
 // storageVersion reads the version of the schema, "" where there is none that can be read.
 func storageVersion(tx *bolt.Tx) string {
 	meta := tx.Bucket([]byte(metaBucket))
 	if meta == nil {
 		return ""
 	}
-	v, err := semver.NewVersion(string(meta.Get([]byte("storageVersion"))))
-	if err != nil {
+	v := string(meta.Get([]byte("storageVersion")))
+	if !semanticVersion.MatchString(v) {
 		return ""
 	}
-	return v.String()
+	return v
 }

@@ -1,5 +1,5 @@
-// Package utl is the offline companion of the server: the verbs of etcdutl 3.7 that have a meaning for
-// Cairn, on snapshot files (ours or etcd's) and on Cairn's data directories.
+// Package utl is the offline companion of the server: the verbs of etcdutl 3.7 that have a meaning
+// for Cairn, on snapshot files (ours or etcd's) and on Cairn's data directories.
 //
 //	snapshot status FILE    what a snapshot holds
 //	snapshot restore FILE   a new data directory from a snapshot
@@ -8,9 +8,9 @@
 //
 // # Contract
 //
-// What is written to stdout, and the exit status, are etcdutl 3.7.3's for the same file. Files are only
-// read (etcdutl opens them for writing), and one with a SHA-256 behind it is refused when that does not
-// fit, by every verb (etcdutl looks at it on restore only).
+// What is written to stdout, and the exit status, are etcdutl 3.7.3's for the same file. Files are
+// only read (etcdutl opens them for writing), and one with a SHA-256 behind it is refused when that
+// does not fit, by every verb (etcdutl looks at it on restore only).
 //
 // # A snapshot file
 //
@@ -20,8 +20,8 @@
 //	| bbolt pages (a multiple of 512 bytes)           | SHA-256 (32 B) |
 //	+-------------------------------------------------+----------------+
 //
-// A file copied from etcd's data directory (member/snap/db) lacks the hash; --skip-hash-check restores
-// it all the same. Of the buckets, these matter here:
+// A file copied from etcd's data directory (member/snap/db) lacks the hash; --skip-hash-check
+// restores it all the same. Of the buckets, these matter here:
 //
 //	key    main (8 B, big-endian) '_' sub (8 B) ['t']  ->  mvccpb.KeyValue; 't' marks a tombstone
 //	meta   finishedCompactRev, scheduledCompactRev (as key), storageVersion ("3.7.0")
@@ -73,9 +73,9 @@ type DataDir interface {
 	HashKV(ctx context.Context, dir string, rev int64, wait time.Duration) (HashKV, error)
 }
 
-// RestoreConfig says what a restored member is to be. Everything in it was checked: the URLs are well
-// formed, Name is in InitialCluster with PeerURLs, DataDir is missing or empty, WALDir is missing, the
-// snapshot is whole (or the user said --skip-hash-check, and its structure is sound).
+// RestoreConfig says what a restored member is to be. Everything in it was checked: the URLs are
+// well formed, Name is in InitialCluster with PeerURLs, DataDir is missing or empty, WALDir is
+// missing, the snapshot is whole (or the user said --skip-hash-check, and its structure is sound).
 type RestoreConfig struct {
 	// Snapshot is open until Restore returns.
 	Snapshot *Snapshot
@@ -93,8 +93,8 @@ type RestoreConfig struct {
 	InitialClusterToken string
 
 	// RevisionBump is how far the latest revision is moved ahead of the snapshot's, so that clients
-	// never see it go back; 0 leaves it. With it, all up to the new latest revision is compacted:
-	// watches from before it are told so.
+	// never see it go back; 0 leaves it. The sum fits into an int64. With it, all up to the new
+	// latest revision is compacted: watches from before it are told so.
 	RevisionBump uint64
 }
 

@@ -51,9 +51,9 @@ PowerShell:
 `
 
 // Completion makes the verb "completion", which writes a shell script to stdout. Tree builds the
-// command tree to be completed, its root named after the first word of name; for the name "cairn ctl"
-// the script therefore completes "cairn", with "ctl" below it. The scripts ask the program back with
-// the hidden verbs __complete and __completeNoDesc, the words of the line behind it.
+// command tree to be completed, its root named after the first word of name; for the name "cairn
+// ctl" the script therefore completes "cairn", with "ctl" below it. The scripts ask the program
+// back with the hidden verbs __complete and __completeNoDesc, the words of the line behind it.
 func Completion(name string, stdout io.Writer, tree func() *cobra.Command) *cobra.Command {
 	words := strings.Fields(name)
 	return &cobra.Command{

@@ -1,11 +1,11 @@
-// Package terminal holds what the two command-line programs (packages cli/ctl and cli/utl) do alike:
-// how a command ends, and how numbers and tables are written.
+// Package terminal holds what the two command-line programs (packages cli/ctl and cli/utl) do
+// alike: how a command ends, and how numbers and tables are written.
 //
 // # Ending
 //
-// A verb never ends the process. It returns an error; one made by [Fail] carries the status that etcd's
-// own programs exit with. [Run] executes a command tree, writes what went wrong to stderr in etcd's
-// words, and returns the status for main to exit with:
+// A verb never ends the process. It returns an error; one made by [Fail] carries the status that
+// etcd's own programs exit with. [Run] executes a command tree, writes what went wrong to stderr in
+// etcd's words, and returns the status for main to exit with:
 //
 //	status   meaning
 //	     0   done
@@ -43,8 +43,8 @@ const (
 	ExitBadArgs       = 128
 )
 
-// exitError is an error with the status that the process ends with. A nil err ends it without a word:
-// the verb has said on stderr already what failed.
+// exitError is an error with the status that the process ends with. A nil err ends it without a
+// word: the verb has said on stderr already what failed.
 type exitError struct {
 	code int
 	err  error
@@ -70,9 +70,9 @@ func Failf(code int, format string, args ...any) error {
 // prefixMatching guards cobra's package-level switch, which has no home on a command.
 var prefixMatching sync.Once
 
-// Run executes root with args (the program's name not among them) and returns the exit status. Errors
-// go to stderr; a flag that cannot be parsed is followed by the usage of its verb. Verbs may be
-// shortened as far as they stay unambiguous, as in etcdctl.
+// Run executes root with args (the program's name not among them) and returns the exit status.
+// Errors go to stderr; a flag that cannot be parsed is followed by the usage of its verb. Verbs may
+// be shortened as far as they stay unambiguous, as in etcdctl.
 func Run(ctx context.Context, root *cobra.Command, args []string, stderr io.Writer) int {
 	prefixMatching.Do(func() { cobra.EnablePrefixMatching = true })
 	if args == nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/cairnkv/cairn/internal/version"
 )
 
-// Version makes the verb "version". The first two lines are those of etcd's program face ("etcdctl",
-// "etcdutl"), which scripts read; when the program was not called by that name, Cairn's own version
-// stands on a third.
+// Version makes the verb "version". The first two lines are those of etcd's program face
+// ("etcdctl", "etcdutl"), which scripts read; when the program was not called by that name, Cairn's
+// own version stands on a third.
 func Version(name, face string, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
