@@ -9,11 +9,13 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
@@ -109,6 +111,62 @@ func TestCanceledRequestKeepsItsBytes(t *testing.T) {
 		t.Error("the bytes of the canceled request have changed")
 	}
 	p.done([]byte("late"), nil)
+}
+
+// countingPool counts what comes back to it.
+type countingPool struct {
+	mem.BufferPool
+	back atomic.Int64
+}
+
+func (p *countingPool) Put(b *[]byte) {
+	p.back.Add(1)
+	p.BufferPool.Put(b)
+}
+
+// The memory of a request goes back once, when both the handler and the backend are done with it.
+func TestRequestMemoryGoesBack(t *testing.T) {
+	b := newFake()
+	var late func([]byte, error)
+	b.propose = func(p proposal) { late = p.done }
+	d, err := New(b, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := &countingPool{BufferPool: mem.DefaultBufferPool()}
+	receive := func() *call {
+		buf := pool.Get(4 << 10)
+		c := d.newCall()
+		data := mem.BufferSlice{mem.NewBuffer(buf, pool)}
+		if err := d.codec.Unmarshal(data, c); err != nil {
+			t.Fatal(err)
+		}
+		data.Free() // as grpc-go does
+		return c
+	}
+	c := receive()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := d.propose(ctx, c, command.Put); err != cairn.ErrCanceled {
+		t.Fatal(err)
+	}
+	c.release()
+	if n := pool.back.Load(); n != 0 {
+		t.Fatal("the memory went back while the backend had it")
+	}
+	late([]byte("reply"), nil)
+	if n := pool.back.Load(); n != 1 {
+		t.Errorf("the memory went back %d times", n)
+	}
+	b.propose = func(p proposal) { p.done(nil, nil) }
+	c = receive()
+	if _, err := d.propose(t.Context(), c, command.Put); err != nil {
+		t.Fatal(err)
+	}
+	c.release()
+	if n := pool.back.Load(); n != 2 {
+		t.Errorf("the memory of two requests went back %d times", n)
+	}
 }
 
 // What the end of the context means depends on what was waited for, as in etcd.
