@@ -158,7 +158,7 @@ type WatchStream interface {
 	Progress()
 	// Take appends the next encoded WatchResponse messages to dst, in order, until they are
 	// maxBytes or more (always at least one, if there is one). It does not block. The
-	// messages are never changed afterwards and may be kept.
+	// messages are valid until the next Take or Close.
 	Take(dst [][]byte, maxBytes int) [][]byte
 	// Close ends all watches and frees what they hold.
 	Close()

@@ -67,8 +67,7 @@ func (c *call) take(data mem.BufferSlice) {
 // answer is what the backend calls when it is done with a submitted request.
 func (c *call) answer(reply []byte, err error) {
 	if c.err = err; err == nil && reply != nil {
-		c.reply = lend(len(reply))
-		*c.reply = append(*c.reply, reply...)
+		c.reply = lendCopy(reply)
 	}
 	c.answered <- struct{}{}
 	c.release()

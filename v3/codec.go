@@ -13,15 +13,11 @@ import (
 //	in:   *call          keeps the bytes as they came
 //	      proto.Message  of streams
 //	out:  *[]byte        a whole message in a slice of pool, which goes back there once it is sent
-//	      encoded        a whole message that nobody changes any more
 //	      proto.Message
 type codec struct {
 	proto encoding.CodecV2
 	hooks *Hooks
 }
-
-// encoded is a message's bytes, not to be changed by anyone.
-type encoded []byte
 
 // pool lends the slices of replies.
 var pool = mem.DefaultBufferPool()
@@ -37,15 +33,10 @@ func newCodec(hooks *Hooks) (*codec, error) {
 func (c *codec) Name() string { return protocodec.Name }
 
 func (c *codec) Marshal(v any) (out mem.BufferSlice, err error) {
-	switch m := v.(type) {
-	case *[]byte:
+	if m, ok := v.(*[]byte); ok {
 		out = mem.BufferSlice{mem.NewBuffer(m, pool)}
-	case encoded:
-		out = mem.BufferSlice{mem.SliceBuffer(m)}
-	default:
-		if out, err = c.proto.Marshal(v); err != nil {
-			return nil, err
-		}
+	} else if out, err = c.proto.Marshal(v); err != nil {
+		return nil, err
 	}
 	c.hooks.SentBytes(out.Len())
 	return out, nil
@@ -69,4 +60,11 @@ func lend(n int) *[]byte {
 	b := pool.Get(n)
 	*b = (*b)[:0]
 	return b
+}
+
+// lendCopy is lend with a copy of b in it.
+func lendCopy(b []byte) *[]byte {
+	c := lend(len(b))
+	*c = append(*c, b...)
+	return c
 }

@@ -196,6 +196,7 @@ type fakeWatch struct {
 
 	mu      sync.Mutex // guards all below
 	out     [][]byte
+	taken   [][]byte // overwritten at the next Take: nobody may use them any longer
 	creates []WatchCreate
 	closed  chan struct{}
 }
@@ -231,10 +232,15 @@ func (w *fakeWatch) Progress()       { w.emit(watchMessage(-1, false, false)) }
 func (w *fakeWatch) Take(dst [][]byte, maxBytes int) [][]byte {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, msg := range w.taken {
+		clear(msg)
+	}
+	w.taken = w.taken[:0]
 	n := 0
 	for len(w.out) > 0 && n < maxBytes {
 		n += len(w.out[0])
 		dst, w.out = append(dst, w.out[0]), w.out[1:]
+		w.taken = append(w.taken, dst[len(dst)-1])
 	}
 	return dst
 }

@@ -62,12 +62,12 @@ func (w *watcher) send(wake <-chan struct{}, received <-chan error) error {
 	var msgs [][]byte
 	for {
 		msgs = w.watches.Take(msgs[:0], watchTakeBytes)
-		for i, msg := range msgs {
-			if err := w.SendMsg(encoded(msg)); err != nil {
+		for _, msg := range msgs {
+			// A copy, for the stream may still hold the message when it takes the next one.
+			if err := w.SendMsg(lendCopy(msg)); err != nil {
 				w.door.streamBroke(w.stream, "send", "watch", err)
 				return err
 			}
-			msgs[i] = nil
 		}
 		if len(msgs) > 0 {
 			w.sent()

@@ -126,7 +126,7 @@ func TestWatchDelivers(t *testing.T) {
 					wire.AppendKeyValue(nil, &cairn.KeyValue{Value: big}))
 				msg = wire.AppendKV(msg, wire.WatchEvents, ev)
 			}
-			w.fake.emit(msg)
+			w.fake.emit(bytes.Clone(msg))
 		}
 	}()
 	for i := range 3000 {
@@ -169,7 +169,7 @@ func TestWatchSlowClient(t *testing.T) {
 	w, _ := openWatch(t)
 	msg := bytes.Repeat(wire.AppendVarint(nil, wire.WatchCompactRevision, 1<<40), 4<<10)
 	for range 1000 {
-		w.fake.emit(msg)
+		w.fake.emit(bytes.Clone(msg))
 	}
 	taken := func() int {
 		w.fake.mu.Lock()
