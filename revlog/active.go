@@ -9,7 +9,7 @@ import (
 )
 
 // zeroChunkBytes is how much is erased at once.
-const zeroChunkBytes = 1 << 20
+const zeroChunkBytes = 64 << 10
 
 // checkActive checks the file that the mark is in, up to the mark, and changes nothing. It
 // leaves the newest revision in l.last.
@@ -85,8 +85,12 @@ func (l *Log) reopen(id ident, cut Mark, files []*file) (w *writer, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.table = make([]tableEntry, f.size/strideOf(f.size)+1)
+	// A file that is shorter than wanted gets no longer table, which would not fit behind its
+	// records.
+	stride := max(strideOf(f.size), strideOf(want))
+	f.table = make([]tableEntry, f.size/stride+1)
 	w = newWriter(f, f.size, headerBytes)
+	w.stride = stride
 	_, err = f.walk(headerBytes, cut.Offset, cairn.Revision{},
 		func(off, size int64, r Record) (bool, error) {
 			w.count(r.Rev, r.Tombstone, off, size)

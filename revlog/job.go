@@ -32,9 +32,10 @@ type job struct {
 	seen  int64 // the newest compaction that answers of Alive may come from
 	phase phase
 
-	out *file
-	fd  vfs.File // of the temporary file
-	w   *writer
+	out  *file
+	temp string   // path of the temporary file, once it may exist
+	fd   vfs.File // of the temporary file while it is written
+	w    *writer
 
 	at  int   // phaseCopy, phaseMove: the source that is read
 	off int64 // and where in it
@@ -100,12 +101,12 @@ func (j *job) start(l *Log) error {
 		remaining += f.remaining()
 	}
 	fileBytes := min(bytes, MaxSegmentBytes) + footerRoom(bytes)
-	name := strings.TrimSuffix(id.name(), segSuffix) + tempSuffix
-	fd, err := l.fs.Create(l.path(name))
+	temp := l.path(strings.TrimSuffix(id.name(), segSuffix) + tempSuffix)
+	fd, err := l.fs.Create(temp)
 	if err != nil {
 		return err
 	}
-	j.fd = fd
+	j.fd, j.temp = fd, temp
 	if err := fd.Allocate(remaining + trailerBytes + tableEntryBytes); err != nil {
 		return err
 	}
@@ -208,7 +209,11 @@ func (j *job) finish(idx Index) error {
 	}
 	j.out.data = j.out.mapping.Bytes()
 	j.out.f, j.out.full, j.out.sealed = nil, true, true
-	j.w = nil
+	fd := j.fd
+	j.fd, j.w = nil, nil
+	if err := fd.Close(); err != nil { // some systems do not rename an open file
+		return err
+	}
 	j.pos, j.last = headerBytes, cairn.Revision{}
 	j.phase = phaseCheck
 	return nil
@@ -238,8 +243,8 @@ func (j *job) check(maxBytes int64) error {
 
 // switchIn gives the new file its name: from here on a restart reads it and removes its sources.
 func (j *job) switchIn(l *Log) error {
-	if err := l.fs.Rename(j.fd.Name(), j.out.path); err != nil {
-		_, stat := l.fs.Stat(j.fd.Name())
+	if err := l.fs.Rename(j.temp, j.out.path); err != nil {
+		_, stat := l.fs.Stat(j.temp)
 		if stat != nil || !errors.Is(err, vfs.ErrNoSpace) {
 			j.phase = phaseMove // nobody knows which name will be found: no way back
 		}
@@ -249,10 +254,6 @@ func (j *job) switchIn(l *Log) error {
 	if err := l.fs.SyncDir(l.dir); err != nil {
 		return err
 	}
-	if err := j.fd.Close(); err != nil {
-		return err
-	}
-	j.fd = nil
 	j.pos, j.at, j.off = headerBytes, 0, headerBytes
 	return l.replace(j.in, j.out)
 }

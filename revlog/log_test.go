@@ -64,7 +64,7 @@ func TestUnflushed(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := log.Read(pos)
-		if err != nil || r.Rev.Main != main || r.Tombstone != (main%2 == 0) || !bytes.Equal(r.KV, kv) {
+		if err != nil || r.Rev.Main != main || !bytes.Equal(r.KV, kv) {
 			t.Fatalf("%v %v", r, err)
 		}
 		recs = append(recs, r)
@@ -97,7 +97,8 @@ func TestLarge(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		pos, err := log.Append(cairn.Revision{Main: int64(i + 1)}, false, bytes.Repeat([]byte{7}, n))
+		rev := cairn.Revision{Main: int64(i + 1)}
+		pos, err := log.Append(rev, false, bytes.Repeat([]byte{7}, n))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -174,6 +175,89 @@ func TestSeek(t *testing.T) {
 	}
 }
 
+// TestVerifyUnsealed checks a log without a mark, as a kill leaves it: full files without a
+// footer, the active one, one made ahead.
+func TestVerifyUnsealed(t *testing.T) {
+	log, fs := openMem(t, Options{SegmentBytes: MinSegmentBytes})
+	const records = 30
+	for main := int64(1); main <= records; main++ {
+		if err := log.Prepare(); err != nil {
+			t.Fatal(err)
+		}
+		if main == 10 {
+			if err := log.Sync(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := log.Append(cairn.Revision{Main: main}, false, make([]byte, 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(log.Flush(), log.Prepare()); err != nil {
+		t.Fatal(err)
+	}
+	calls := 0
+	rep, err := Verify(fs.KillClone(), testDir, Mark{}, func(Report) { calls++ })
+	if err != nil || len(rep.Damages) > 0 || rep.Records != records || rep.Files != calls {
+		t.Fatalf("%+v, %d calls, %v", rep, calls, err)
+	}
+	if want := (Mark{Segment: log.Mark().Segment + 1, Offset: headerBytes}); rep.End != want {
+		t.Fatalf("end %v, want %v", rep.End, want)
+	}
+}
+
+// TestAbortReclaim gives up a rewrite that waits for a checkpoint.
+func TestAbortReclaim(t *testing.T) {
+	fs := vfs.NewMem()
+	o, err := newOwner(fs, Options{SegmentBytes: MinSegmentBytes}, testSeed(t, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 30 {
+		if err := o.txn(put("key", o.value(1000))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := o.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	o.compact(o.rev)
+	o.compactStep(10)
+	before, _ := dirBytes(t, fs)
+	var state ReclaimState
+	for state = ReclaimWorked; state == ReclaimWorked; {
+		if state, err = o.reclaimStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if bytes, _ := dirBytes(t, fs); state != ReclaimWaits || bytes <= before {
+		t.Fatalf("%v, %d bytes, %d before", state, bytes, before)
+	}
+	if !o.log.Stats().Reclaim.Waiting {
+		t.Error("stats do not say that it waits")
+	}
+	if err := o.log.AbortReclaim(); err != nil {
+		t.Fatal(err)
+	}
+	if bytes, _ := dirBytes(t, fs); bytes != before {
+		t.Fatalf("%d bytes, %d before", bytes, before)
+	}
+	for range maxBackoff {
+		if state, err = o.reclaimStep(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if state != ReclaimWaits {
+		t.Fatal("it is never tried again")
+	}
+	if err := o.settle(); err != nil {
+		t.Fatal(err)
+	}
+	if s := o.log.Stats(); s.Records > 4 || s.Reclaim.Rewrites == 0 || s.Reclaim.Waiting {
+		t.Fatalf("%+v", s)
+	}
+}
+
 func TestPos(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for range 100_000 {
@@ -182,7 +266,8 @@ func TestPos(t *testing.T) {
 		size := recordSize(rng.IntN(1 << rng.IntN(29)))
 		tomb := rng.IntN(2) == 0
 		p := makePos(f, off, size, tomb)
-		if p.slot() != int(f.slot) || p.use() != f.use || p.offset() != off || p.tombstone() != tomb {
+		if p.slot() != int(f.slot) || p.use() != f.use || p.offset() != off ||
+			p.tombstone() != tomb {
 			t.Fatalf("%x", p)
 		}
 		diff := p.size() - size

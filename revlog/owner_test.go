@@ -45,7 +45,8 @@ type owner struct {
 	opts Options
 	log  *Log
 	rng  *rand.Rand
-	// Half of the changes go to an eighth of the keys, so that some files die and others mostly live.
+	// Half of the changes go to an eighth of the keys, so that some files die and others mostly
+	// live.
 	keys int
 
 	recs  []rec
@@ -61,6 +62,13 @@ type owner struct {
 func newOwner(fs vfs.FS, opts Options, rng *rand.Rand) (*owner, error) {
 	o := &owner{fs: fs, opts: opts, rng: rng, keys: 20 << (2 * rng.IntN(3))}
 	return o, o.open()
+}
+
+// on is the same owner on another disk, not open yet.
+func (o *owner) on(fs vfs.FS) *owner {
+	return &owner{
+		fs: fs, opts: o.opts, rng: o.rng, keys: o.keys, recs: o.recs, saved: o.saved,
+	}
 }
 
 // open opens the log at the checkpoint and rebuilds the index by a scan.
@@ -177,7 +185,8 @@ func (o *owner) checkRead(v version) error {
 	return err
 }
 
-// checkScan compares a scan with the model: all that the index has must come, all else must be true.
+// checkScan compares a scan with the model: all that the index has must come, all else must be
+// true.
 func (o *owner) checkScan(from cairn.Revision, to int64) error {
 	got := map[int]bool{}
 	last := -1

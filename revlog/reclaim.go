@@ -171,9 +171,26 @@ func (r *reclaimer) abort(l *Log) error {
 		errs = append(errs, j.out.mapping.Unmap())
 	}
 	if j.fd != nil {
-		errs = append(errs, j.fd.Close(), l.fs.Remove(j.fd.Name()))
+		errs = append(errs, j.fd.Close())
+	}
+	if j.temp != "" {
+		errs = append(errs, l.fs.Remove(j.temp))
 	}
 	return errors.Join(errs...)
+}
+
+// AbortReclaim gives up a rewrite under way that has not been switched in yet, and the space that
+// it takes. It is for an owner who finds the disk too full for the checkpoint that the rewrite
+// waits for. Any goroutine.
+func (l *Log) AbortReclaim() error {
+	r := &l.reclaim
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.job == nil || r.job.phase > phaseGate {
+		return nil
+	}
+	r.noSpace()
+	return r.abort(l)
 }
 
 // removeLeftover tries again to remove superseded files.
@@ -190,6 +207,15 @@ func (r *reclaimer) removeLeftover(l *Log) error {
 
 // unmapRetired unmaps the files that nobody can be reading.
 func (l *Log) unmapRetired() error {
+	var errs []error
+	for _, f := range l.takeUnpinned() {
+		errs = append(errs, f.mapping.Unmap())
+	}
+	return errors.Join(errs...)
+}
+
+// takeUnpinned takes the retired files that no pin needs out of their slots.
+func (l *Log) takeUnpinned() []*file {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.retired) == 0 {
@@ -199,21 +225,23 @@ func (l *Log) unmapRetired() error {
 	for l.pins.epoch.Load() < last+2 && l.pins.advance() {
 	}
 	epoch := l.pins.epoch.Load()
-	var errs []error
-	slots := slices.Clone(l.view.Load().slots)
-	keep := l.retired[:0]
-	for _, r := range l.retired {
-		if epoch < r.epoch+2 {
-			keep = append(keep, r)
-			continue
-		}
-		slots[r.f.slot] = nil
-		errs = append(errs, r.f.mapping.Unmap())
+	n := 0
+	for n < len(l.retired) && epoch >= l.retired[n].epoch+2 {
+		n++
 	}
-	clear(l.retired[len(keep):])
-	l.retired = keep
-	l.view.Store(&view{slots: slots, files: l.view.Load().files})
-	return errors.Join(errs...)
+	if n == 0 {
+		return nil
+	}
+	v := l.view.Load()
+	slots := slices.Clone(v.slots)
+	var files []*file
+	for _, r := range l.retired[:n] {
+		slots[r.f.slot] = nil
+		files = append(files, r.f)
+	}
+	l.retired = slices.Delete(l.retired, 0, n)
+	l.view.Store(&view{slots: slots, files: v.files})
+	return files
 }
 
 // retire takes the job's files out of service: their names go now, their mappings once no pin

@@ -52,11 +52,12 @@ func (o *owner) settle() error {
 func TestSpace(t *testing.T) {
 	const keys, segment = 8000, 32 << 10
 	key := func(i int) string { return fmt.Sprintf("key-%05d", i) }
+	one := func(o *owner, keys, size int) rec { return put(key(o.rng.IntN(keys)), o.value(size)) }
 	patterns := map[string]func(o *owner, i int) rec{
 		"in order":    func(o *owner, i int) rec { return put(key(i%keys), o.value(250)) },
-		"uniform":     func(o *owner, i int) rec { return put(key(o.rng.IntN(keys)), o.value(250)) },
-		"hot set":     func(o *owner, i int) rec { return put(key(o.rng.IntN(keys/20)), o.value(250)) },
-		"other sizes": func(o *owner, i int) rec { return put(key(o.rng.IntN(keys)), o.value(900)) },
+		"uniform":     func(o *owner, i int) rec { return one(o, keys, 250) },
+		"hot set":     func(o *owner, i int) rec { return one(o, keys/20, 250) },
+		"other sizes": func(o *owner, i int) rec { return one(o, keys, 900) },
 		"half deleted": func(o *owner, i int) rec {
 			if k := key(o.rng.IntN(keys)); !o.exists(k) || i%2 == 0 {
 				return put(k, o.value(250))
@@ -127,8 +128,8 @@ func (o *owner) value(n int) []byte {
 	return b
 }
 
-// TestChurn creates and deletes keys, a hundred times the live set in sum, beside keys that stay and some
-// that change now and then; the directory stays bounded all along, tombstones and all.
+// TestChurn creates and deletes keys, a hundred times the live set in sum, beside keys that stay
+// and some that change now and then; the directory stays bounded all along, tombstones and all.
 func TestChurn(t *testing.T) {
 	const stay, segment = 400, 16 << 10
 	fs := vfs.NewMem()

@@ -2,7 +2,9 @@ package revlog
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/vfs"
@@ -21,8 +23,8 @@ type Report struct {
 }
 
 // Verify checks every record of the log in dir, and that no file is missing, up to the mark. It
-// changes nothing. With the zero Mark it checks all there is; a newest file without a footer is
-// then checked up to the first bytes that are no record, which may be its regular end.
+// changes nothing. With the zero Mark it checks all there is: of the files that are not sealed yet,
+// which are the newest, up to the first bytes that are no record. That may be their regular end.
 //
 // progress, if not nil, is called after each file. The error says that the check could not be made;
 // damage is in the Report. The log must not be open elsewhere.
@@ -35,21 +37,23 @@ func Verify(fsys vfs.FS, dir string, cut Mark, progress func(Report)) (Report, e
 	if err != nil {
 		return rep, err
 	}
-	var before []ident
-	for _, id := range ids {
-		if cut.IsZero() || id.lo <= cut.Segment {
-			before = append(before, id)
-		}
+	if !cut.IsZero() {
+		ids = slices.DeleteFunc(ids, func(id ident) bool { return id.lo > cut.Segment })
 	}
-	chain, _, err := resolve(dir, before)
+	chain, _, err := resolve(dir, ids)
 	if !rep.damage(err) && err != nil {
 		return rep, err
 	}
-	var last cairn.Revision
-	for i, id := range chain {
-		v := verifier{fs: fsys, dir: dir, id: id, newest: i == len(chain)-1, cut: cut}
-		err := v.run(&rep, &last)
-		if !rep.damage(err) && err != nil {
+	v := verifier{fs: fsys, dir: dir, cut: cut, rep: &rep}
+	if cut.IsZero() {
+		if v.sealedTo, err = lastSealed(fsys, dir, chain); err != nil {
+			return rep, err
+		}
+	} else {
+		v.sealedTo = cut.Segment - 1
+	}
+	for _, id := range chain {
+		if err := v.run(id); !rep.damage(err) && err != nil {
 			return rep, err
 		}
 		rep.Files++
@@ -57,95 +61,136 @@ func Verify(fsys vfs.FS, dir string, cut Mark, progress func(Report)) (Report, e
 			progress(rep)
 		}
 	}
-	if cut.Segment > 0 && (len(chain) == 0 || chain[len(chain)-1].hi < cut.Segment) {
+	if len(chain) == 0 || chain[len(chain)-1].hi < cut.Segment {
 		path := filepath.Join(dir, ident{lo: cut.Segment, hi: cut.Segment}.name())
-		rep.damage(&CorruptError{File: path, Reason: "the file is missing"})
+		if !cut.IsZero() {
+			rep.damage(&CorruptError{File: path, Reason: "the file is missing"})
+		}
 	}
 	return rep, nil
 }
 
+// lastSealed is the last segment of the newest file that has a footer.
+func lastSealed(fsys vfs.FS, dir string, chain []ident) (uint64, error) {
+	for _, id := range slices.Backward(chain) {
+		f, err := mapAny(fsys, dir, id)
+		if err != nil {
+			return 0, err
+		}
+		sealed := false
+		var at int64
+		err = f.guarded(&at, func() error {
+			_, seed, reason, err := decodeHeader(f.data)
+			if reason == "" && err == nil {
+				_, _, reason = decodeFooter(f.data, seed)
+				sealed = reason == ""
+			}
+			return nil
+		})
+		if err := errors.Join(err, f.mapping.Unmap()); err != nil {
+			return 0, err
+		}
+		if sealed {
+			return id.hi, nil
+		}
+	}
+	return 0, nil
+}
+
+// mapAny maps a file without looking into it.
+func mapAny(fsys vfs.FS, dir string, id ident) (*file, error) {
+	f := &file{id: id, path: filepath.Join(dir, id.name())}
+	fd, err := fsys.Open(f.path)
+	if err != nil {
+		return nil, err
+	}
+	defer fd.Close()
+	if f.size, err = fd.Size(); err != nil {
+		return nil, err
+	}
+	if f.mapping, err = fd.Map(f.size); err != nil {
+		return nil, err
+	}
+	f.data = f.mapping.Bytes()
+	return f, nil
+}
+
 // damage takes err into the report if it is about damage.
 func (r *Report) damage(err error) bool {
-	var c *CorruptError
-	if !errors.As(err, &c) {
-		return false
+	c, ok := errors.AsType[*CorruptError](err)
+	if ok {
+		r.Damages = append(r.Damages, c)
 	}
-	r.Damages = append(r.Damages, c)
-	return true
+	return ok
 }
 
-// verifier checks one file.
+// verifier checks files, in order.
 type verifier struct {
-	fs     vfs.FS
-	dir    string
-	id     ident
-	newest bool
-	cut    Mark
+	fs  vfs.FS
+	dir string
+	cut Mark
+	// sealedTo is the last segment that must be in a sealed file.
+	sealedTo uint64
+	rep      *Report
+	last     cairn.Revision // of the last record that passed
 }
 
-func (v *verifier) run(rep *Report, last *cairn.Revision) error {
-	path := filepath.Join(v.dir, v.id.name())
-	fd, err := v.fs.Open(path)
+func (v *verifier) run(id ident) error {
+	f, err := mapAny(v.fs, v.dir, id)
 	if err != nil {
 		return err
 	}
-	defer fd.Close()
-	f := &file{id: v.id, path: path}
-	if f.size, err = fd.Size(); err != nil {
-		return err
-	}
-	if f.mapping, err = fd.Map(f.size); err != nil {
-		return err
-	}
-	defer f.mapping.Unmap()
-	f.data = f.mapping.Bytes()
 	var at int64
-	return f.guarded(&at, func() error { return v.check(f, rep, last) })
+	err = f.guarded(&at, func() error { return v.check(f) })
+	return errors.Join(err, f.mapping.Unmap())
 }
 
 // check reads a mapped file; it decides where its records end.
-func (v *verifier) check(f *file, rep *Report, last *cairn.Revision) error {
+func (v *verifier) check(f *file) error {
+	sealed := f.id.hi <= v.sealedTo
 	h, seed, reason, err := decodeHeader(f.data)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s: %w", f.path, err)
 	}
-	if reason == "" && h.id != v.id {
+	if reason == "" && h.id != f.id {
 		reason = "the header names another file, " + h.id.name()
+	}
+	if reason != "" && !sealed && v.cut.IsZero() {
+		return nil // made ahead, but not complete when the machine stopped
 	}
 	if reason != "" {
 		return f.corrupt(0, reason)
 	}
 	f.seed = seed
-	if v.newest && v.cut.Segment == v.id.hi {
-		if f.size < v.cut.Offset {
-			return f.corrupt(f.size, "the file ends before the mark "+v.cut.String())
+	if sealed {
+		t, _, reason := decodeFooter(f.data, seed)
+		if reason != "" {
+			return f.corrupt(max(f.size-trailerBytes, 0), reason)
 		}
-		_, err := v.records(f, v.cut.Offset, rep, last)
+		return v.sealed(f, t)
+	}
+	if v.cut.IsZero() {
+		_, err := v.records(f, f.size)
+		if _, damaged := errors.AsType[*CorruptError](err); damaged {
+			return nil // the end of what was written
+		}
 		return err
 	}
-	t, _, reason := decodeFooter(f.data, seed)
-	if reason == "" {
-		return v.sealed(f, t, rep, last)
+	if f.size < v.cut.Offset {
+		return f.corrupt(f.size, "the file ends before the mark "+v.cut.String())
 	}
-	if !v.newest {
-		return f.corrupt(max(f.size-trailerBytes, 0), reason)
-	}
-	_, err = v.records(f, f.size, rep, last)
-	var c *CorruptError
-	if errors.As(err, &c) {
-		return nil // the end of what was written
-	}
+	_, err = v.records(f, v.cut.Offset)
 	return err
 }
 
 // sealed checks the records against the footer.
-func (v *verifier) sealed(f *file, t trailer, rep *Report, last *cairn.Revision) error {
-	before := *last
-	got, err := v.records(f, t.recordsEnd, rep, last)
+func (v *verifier) sealed(f *file, t trailer) error {
+	before := v.last
+	got, err := v.records(f, t.recordsEnd)
 	if err != nil {
 		return err
 	}
-	if t.records > 0 && (*last != t.last || !before.Less(t.first)) ||
+	if t.records > 0 && (v.last != t.last || !before.Less(t.first)) ||
 		got.records != t.records || got.puts != t.puts || got.tombs != t.tombs ||
 		got.first != t.first {
 		return f.corrupt(t.recordsEnd, "the footer does not count what is in the file")
@@ -154,23 +199,23 @@ func (v *verifier) sealed(f *file, t trailer, rep *Report, last *cairn.Revision)
 }
 
 // records checks the records up to end and counts them.
-func (v *verifier) records(f *file, end int64, rep *Report, last *cairn.Revision) (trailer, error) {
+func (v *verifier) records(f *file, end int64) (trailer, error) {
 	var got trailer
-	rep.End = Mark{Segment: v.id.hi, Offset: headerBytes}
-	_, err := f.walk(headerBytes, end, *last, func(off, size int64, r Record) (bool, error) {
+	v.rep.End = Mark{Segment: f.id.hi, Offset: headerBytes}
+	_, err := f.walk(headerBytes, end, v.last, func(off, size int64, r Record) (bool, error) {
 		if got.records == 0 {
 			got.first = r.Rev
 		}
-		*last = r.Rev
+		v.last = r.Rev
 		got.records++
 		if r.Tombstone {
 			got.tombs += size
 		} else {
 			got.puts += size
 		}
-		rep.Records++
-		rep.Bytes += size
-		rep.End.Offset = off + size
+		v.rep.Records++
+		v.rep.Bytes += size
+		v.rep.End.Offset = off + size
 		return true, nil
 	})
 	return got, err
