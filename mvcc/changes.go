@@ -78,8 +78,8 @@ func (c *changes) record(_ revlog.Pos, r revlog.Record) (more bool, err error) {
 	return true, c.fn(&c.ev)
 }
 
-// PrevKV returns the wire KeyValue that ev's key had just before ev, in a copy; false if the key was
-// created by ev or the version is compacted. The error is a wrapped *revlog.CorruptError.
+// PrevKV returns the wire KeyValue that ev's key had just before ev, in a copy; false if the key
+// was created by ev or the version is compacted. The error is a wrapped *revlog.CorruptError.
 func (s *Store) PrevKV(ev *Event) (kv []byte, ok bool, err error) {
 	if ev.Create {
 		return nil, false, nil
@@ -102,10 +102,10 @@ func (s *Store) PrevKV(ev *Event) (kv []byte, ok bool, err error) {
 	return append([]byte(nil), b...), true, nil
 }
 
-// Retained calls fn for the records up to rev (0: the newest) that are still needed: of each key the
-// newest one that is not above the compact revision, tombstones below it left out, and all above.
-// They come in the order of revisions and are valid during the call. cairn.ErrCompacted and
-// cairn.ErrFutureRev for a rev that cannot be read. Compactions wait meanwhile.
+// Retained calls fn for the records up to rev (0: the newest) that are still needed: of each key
+// the newest one that is not above the compact revision, tombstones below it left out, and all
+// above. They come in the order of revisions and are valid during the call. cairn.ErrCompacted
+// and cairn.ErrFutureRev for a rev that cannot be read. Compactions wait meanwhile.
 //
 // Who needs to know the compact revision that was applied takes a View and calls its Retained.
 func (s *Store) Retained(
@@ -127,8 +127,8 @@ func (v *View) Retained(
 	return v.retained(ctx, rev, v.floor, fn)
 }
 
-// retained calls fn for the records up to rev, of those up to the floor only for the newest that are
-// not above at (>= floor).
+// retained calls fn for the records up to rev, of those up to the floor only for the newest that
+// are not above at (>= floor).
 func (v *View) retained(
 	ctx context.Context, rev, at int64, fn func(revlog.Record) error,
 ) error {

@@ -1,7 +1,7 @@
-// Package mvcc is the store's data: every key with every version that is not compacted, addressed by
-// revision. It joins the key index in memory (package index) and the records on disk (package
-// revlog), and gives them etcd's meaning: transactions, reads at any revision, compaction, events,
-// hash.
+// Package mvcc is the store's data: every key with every version that is not compacted, addressed
+// by revision. It joins the key index in memory (package index) and the records on disk (package
+// revlog), and gives them etcd's meaning: transactions, reads at any revision, compaction,
+// events, hash.
 //
 // # The applier's loop
 //

@@ -151,13 +151,17 @@ func sortModel(kvs []cairn.KeyValue, r *cairn.RangeRequest) {
 		return
 	}
 	s := sortKVs{kvs, map[cairn.SortTarget]func(a, b *cairn.KeyValue) bool{
-		cairn.SortByKey:     func(a, b *cairn.KeyValue) bool { return bytes.Compare(a.Key, b.Key) < 0 },
+		cairn.SortByKey: func(a, b *cairn.KeyValue) bool {
+			return bytes.Compare(a.Key, b.Key) < 0
+		},
 		cairn.SortByVersion: func(a, b *cairn.KeyValue) bool { return a.Version < b.Version },
 		cairn.SortByCreate: func(a, b *cairn.KeyValue) bool {
 			return a.CreateRevision < b.CreateRevision
 		},
-		cairn.SortByMod:   func(a, b *cairn.KeyValue) bool { return a.ModRevision < b.ModRevision },
-		cairn.SortByValue: func(a, b *cairn.KeyValue) bool { return bytes.Compare(a.Value, b.Value) < 0 },
+		cairn.SortByMod: func(a, b *cairn.KeyValue) bool { return a.ModRevision < b.ModRevision },
+		cairn.SortByValue: func(a, b *cairn.KeyValue) bool {
+			return bytes.Compare(a.Value, b.Value) < 0
+		},
 	}[r.SortTarget]}
 	switch {
 	case r.SortOrder == cairn.SortDescend:

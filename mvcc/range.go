@@ -61,7 +61,8 @@ func (s *Store) appendPoint(
 	return s.appendOne(dst, &header, r, v, ok)
 }
 
-// appendOne appends the response to a range of one key, which has the version v, or (!ok) is not there.
+// appendOne appends the response to a range of one key, which has the version v, or (!ok) is not
+// there.
 func (s *Store) appendOne(
 	dst []byte, h *cairn.Header, r *cairn.RangeRequest, v Version, ok bool,
 ) ([]byte, error) {
@@ -114,8 +115,9 @@ func fastKeysOnly(r *cairn.RangeRequest) bool {
 	return r.KeysOnly && r.SortTarget != cairn.SortByValue
 }
 
-// defaultOrder says that r needs no sorting before its limit is applied (etcd txn.IsDefaultOrdering; a
-// sort target other than the key with the order NONE counts as that, and is sorted afterwards).
+// defaultOrder says that r needs no sorting before its limit is applied (etcd
+// txn.IsDefaultOrdering; a sort target other than the key with the order NONE counts as that, and
+// is sorted afterwards).
 func defaultOrder(r *cairn.RangeRequest) bool {
 	return r.SortOrder == cairn.SortNone ||
 		r.SortTarget == cairn.SortByKey && r.SortOrder == cairn.SortAscend
@@ -222,9 +224,9 @@ func (r *reader) take(id uint32, v index.Version) {
 	r.items = append(r.items, item{key: r.s.idx.Key(id), v: versionOf(v)})
 }
 
-// appendSorted serves ranges with filters or an order of their own. As in etcd the limit comes last,
-// but a range with the order NONE is cut to limit+1 keys before it is sorted. found is the number of
-// keys that the limit was applied to.
+// appendSorted serves ranges with filters or an order of their own. As in etcd the limit comes
+// last, but a range with the order NONE is cut to limit+1 keys before it is sorted. found is the
+// number of keys that the limit was applied to.
 func (r *reader) appendSorted(
 	ctx context.Context, dst []byte, q *cairn.RangeRequest, rev int64,
 ) (_ []byte, total, found int64, err error) {

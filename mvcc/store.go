@@ -1,16 +1,12 @@
 package mvcc
 
 import (
-	"errors"
-	"fmt"
-	"math"
 	"sync"
 	"sync/atomic"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/mvcc/index"
 	"github.com/cairnkv/cairn/revlog"
-	"github.com/cairnkv/cairn/wire"
 )
 
 // NeverCompacted is the compact revision of a store that was not compacted yet (etcd's value, too).
@@ -63,74 +59,6 @@ func versionOf(v index.Version) Version {
 		Rev:    cairn.Revision{Main: v.Main, Sub: int64(v.Sub)},
 		Create: v.Create, Version: v.Version, Lease: v.Lease, Pos: revlog.Pos(v.Pos),
 	}
-}
-
-// Open builds the index by one scan of the log, as of a compaction to compactRev. rev is the store's
-// revision: no record may be above it, but the newest ones may be gone (a delete that was
-// compacted). A new store is (log, FirstRev, NeverCompacted).
-//
-// Errors: a *revlog.CorruptError, wrapped, if a record is damaged; an error that names the key and the
-// revision if records are missing or contradict each other.
-func Open(log *revlog.Log, rev, compactRev int64) (*Store, error) {
-	if rev < FirstRev || compactRev > rev {
-		return nil, fmt.Errorf("mvcc: open at revision %d, compacted at %d: not a state of a store",
-			rev, compactRev)
-	}
-	s := &Store{log: log, idx: index.New(), next: rev}
-	s.tx.reader.s = s
-	s.views.New = func() any { return &View{reader: reader{s: s}} }
-	s.rev.Store(rev)
-	for _, r := range []*atomic.Int64{&s.floor, &s.compactRev, &s.target, &s.compacted} {
-		r.Store(compactRev)
-	}
-	s.idx.RestoreBegin()
-	var kv cairn.KeyValue
-	var dead []uint64
-	err := log.Scan(cairn.Revision{}, math.MaxInt64, func(pos revlog.Pos, r revlog.Record) (bool, error) {
-		if r.Rev.Main > rev {
-			return false, fmt.Errorf("mvcc: the log has a record of revision %d, the checkpoint is at %d",
-				r.Rev.Main, rev)
-		}
-		if err := wire.DecodeKeyValue(r.KV, &kv); err != nil {
-			return false, fmt.Errorf("mvcc: record of revision %d.%d: %w", r.Rev.Main, r.Rev.Sub, err)
-		}
-		v, err := versionOfRecord(pos, r, &kv)
-		if err == nil {
-			dead, err = s.idx.Restore(kv.Key, v, compactRev, dead[:0])
-		}
-		if err != nil {
-			return false, fmt.Errorf("mvcc: key %q: %w; the log is incomplete: restore this member "+
-				"from a snapshot or let it rejoin with an empty data directory", kv.Key, err)
-		}
-		for _, pos := range dead {
-			log.Dead(revlog.Pos(pos))
-		}
-		return true, nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	s.idx.RestoreEnd()
-	return s, nil
-}
-
-// errRecord says that a record's payload and its place in the log contradict each other.
-var errRecord = errors.New("the record's content does not fit its revision")
-
-// versionOfRecord is what the index keeps of a record.
-func versionOfRecord(
-	pos revlog.Pos, r revlog.Record, kv *cairn.KeyValue,
-) (v index.Version, err error) {
-	if r.Rev.Sub < 0 || r.Rev.Sub > index.MaxSub || !r.Tombstone && kv.ModRevision != r.Rev.Main {
-		return v, fmt.Errorf("revision %d.%d: %w", r.Rev.Main, r.Rev.Sub, errRecord)
-	}
-	v = index.Version{
-		Main: r.Rev.Main, Sub: uint32(r.Rev.Sub), Tombstone: r.Tombstone, Pos: uint64(pos),
-	}
-	if !r.Tombstone {
-		v.Create, v.Version, v.Lease = kv.CreateRevision, kv.Version, kv.Lease
-	}
-	return v, nil
 }
 
 // Rev is the newest revision that readers see.

@@ -58,8 +58,8 @@ func (s *Store) reset() {
 	}
 }
 
-// Put sets a key. prev is the version that it had, if it was there. The error is of the disk or of a
-// limit (index.MaxKeyBytes, index.MaxSub, revlog.MaxKVBytes): the process must end.
+// Put sets a key. prev is the version that it had, if it was there. The error is of the disk or
+// of a limit (index.MaxKeyBytes, index.MaxSub, revlog.MaxKVBytes): the process must end.
 func (t *Tx) Put(
 	key, value []byte, lease cairn.LeaseID,
 ) (prev Version, had bool, err error) {
@@ -81,7 +81,8 @@ func (t *Tx) Put(
 	})
 }
 
-// Delete removes a key. If it is not there, nothing happens (had is false). prev and err as for Put.
+// Delete removes a key. If it is not there, nothing happens (had is false). prev and err as for
+// Put.
 func (t *Tx) Delete(key []byte) (prev Version, had bool, err error) {
 	if prev, had = t.Get(key); !had {
 		return prev, false, nil

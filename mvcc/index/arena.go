@@ -10,8 +10,9 @@ const maxSlabKey = 1024
 // doubling, so that at most an eighth of a slot is lost.
 const arenaClasses = 16 + 8*4
 
-// arena holds key bytes. A key is addressed by its length and a 32-bit slot: the length names the size
-// class. Slots of removed keys are used again by keys of the same class; memory does not go back.
+// arena holds key bytes. A key is addressed by its length and a 32-bit slot: the length names the
+// size class. Slots of removed keys are used again by keys of the same class; memory does not go
+// back.
 type arena struct {
 	classes [arenaClasses]arenaClass
 	big     [][]byte // keys over maxSlabKey, by slot
@@ -26,8 +27,9 @@ type arenaClass struct {
 	free   uint32 // 1 + first free slot; a free slot's first four bytes hold the next such number
 }
 
-// classOf returns the size class of a key of n <= maxSlabKey bytes, its slot size and the log2 of the
-// slots in a chunk. Chunks come out as multiples of the runtime's size classes for the usual keys.
+// classOf returns the size class of a key of n <= maxSlabKey bytes, its slot size and the log2 of
+// the slots in a chunk. Chunks come out as multiples of the runtime's size classes for the usual
+// keys.
 func classOf(n int) (class, slotBytes int, chunkBits uint) {
 	switch {
 	case n <= 4:

@@ -28,8 +28,8 @@ func filled(b *testing.B, n int) *Index {
 	return x
 }
 
-// BenchmarkMemory prints what the index takes for a key, without the key's own 32 bytes, and how long
-// a garbage collection of it takes.
+// BenchmarkMemory prints what the index takes for a key, without the key's own 32 bytes, and how
+// long a garbage collection of it takes.
 func BenchmarkMemory(b *testing.B) {
 	var before, after runtime.MemStats
 	for b.Loop() {

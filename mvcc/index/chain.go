@@ -51,8 +51,8 @@ func (w *walk) get() Version {
 	return v
 }
 
-// At returns the newest version of a key with a main revision of at most rev; false if there is none. It
-// may be a tombstone. The time is linear in the number of versions above rev.
+// At returns the newest version of a key with a main revision of at most rev; false if there is
+// none. It may be a tombstone. The time is linear in the number of versions above rev.
 func (x *Index) At(id uint32, rev int64) (Version, bool) {
 	e := x.entries.at(id)
 	if e.main <= rev {
@@ -108,8 +108,8 @@ func (x *Index) Has(key []byte, main int64, sub uint32) bool {
 	}
 }
 
-// Move says that the record of the version of key at main, sub went from one place to another; false
-// (and no change) if that version is not in the index, or is elsewhere already.
+// Move says that the record of the version of key at main, sub went from one place to another;
+// false (and no change) if that version is not in the index, or is elsewhere already.
 func (x *Index) Move(key []byte, main int64, sub uint32, from, to uint64) bool {
 	id := x.Find(key)
 	if id == 0 {

@@ -1,6 +1,7 @@
 package index
 
-// removeCost is what taking a key out (hash table, tree, arena) weighs against looking at one version.
+// removeCost is what taking a key out (hash table, tree, arena) weighs against looking at one
+// version.
 const removeCost = 8
 
 // compactor is the state of a pass through the keys that have something to drop.
@@ -63,9 +64,9 @@ func (x *Index) CompactStep(units int, dropped []uint64) (_ []uint64, done bool)
 	}
 }
 
-// compactWalk looks at one version of the key in work: either it may be the last that is needed, and the
-// rest is cut off, or the walk goes on behind it. Keys get versions between two steps, in front only,
-// so a node behind which all is older stays that.
+// compactWalk looks at one version of the key in work: either it may be the last that is needed,
+// and the rest is cut off, or the walk goes on behind it. Keys get versions between two steps, in
+// front only, so a node behind which all is older stays that.
 func (x *Index) compactWalk(dropped []uint64) (_ []uint64, cost int) {
 	c := &x.compactor
 	e := x.entries.at(c.id)

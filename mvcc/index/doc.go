@@ -1,12 +1,13 @@
-// Package index is the key index of the store: which versions every key has, and where their records
-// lie. It is pure memory; values stay in the log.
+// Package index is the key index of the store: which versions every key has, and where their
+// records lie. It is pure memory; values stay in the log.
 //
 // # Contract
 //
 // An [Index] has no lock. Methods that only read may run at once with each other; a method that
-// changes excludes all others (package mvcc has the RWMutex, and bounds how long it is held).
-// A key is named by an id while it is in the index: ids of keys that went are used again. Slices of key
-// bytes alias the arena and are valid until that key goes, which only compaction makes happen.
+// changes excludes all others (package mvcc has the RWMutex, and bounds how long it is held). A
+// key is named by an id while it is in the index: ids of keys that went are used again. Slices of
+// key bytes alias the arena and are valid until that key goes, which only compaction makes
+// happen.
 //
 // Versions are put in place, newest first, at revisions that only grow. A read at revision R takes
 // the newest version that is not above R, so a reader needs no snapshot: what is above R is

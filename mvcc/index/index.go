@@ -30,8 +30,8 @@ const (
 	nodeLife = 1 << 30 // no version: main and pos hold create and version of the life before
 )
 
-// entry is a key and its newest version. While that is a tombstone, create and version are those of the
-// life that it ended (0 if compacted away).
+// entry is a key and its newest version. While that is a tombstone, create and version are those
+// of the life that it ended (0 if compacted away).
 type entry struct {
 	create, version int64
 	main            int64
@@ -153,9 +153,9 @@ func (x *Index) IsLive(id uint32, rev int64) bool {
 	return e.main <= rev && e.flags&entryTomb == 0
 }
 
-// Put makes v the newest version of a key and returns the key's id. v.Main, v.Sub must be above those
-// of the key's newest version; Create and Version must continue it (see [Index.Check]). An error
-// (ErrFull, or a limit of this package) leaves the index unchanged.
+// Put makes v the newest version of a key and returns the key's id. v.Main, v.Sub must be above
+// those of the key's newest version; Create and Version must continue it (see [Index.Check]). An
+// error (ErrFull, or a limit of this package) leaves the index unchanged.
 func (x *Index) Put(key []byte, v Version) (uint32, error) {
 	if v.Sub > MaxSub {
 		return 0, fmt.Errorf("sub revision %d of revision %d: the limit is %d changes",

@@ -99,7 +99,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// TestSlotsAreUsedAgain puts and removes as many keys as it takes to see memory grow without bounds.
+// TestSlotsAreUsedAgain puts and removes as many keys as it takes to see memory grow without
+// bounds.
 func TestSlotsAreUsedAgain(t *testing.T) {
 	x := New()
 	rev, size := int64(1), 0

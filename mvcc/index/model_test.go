@@ -32,7 +32,8 @@ func (m *model) at(key string, rev int64) (Version, bool) {
 	return Version{}, false
 }
 
-// next is a random version that may follow for key; ok is false where a tombstone has nothing to end.
+// next is a random version that may follow for key; ok is false where a tombstone has nothing to
+// end.
 func (m *model) next(r *rand.Rand, key string, sub uint32) (v Version, ok bool) {
 	m.pos++
 	v = Version{Main: m.rev, Sub: sub, Pos: m.pos}

@@ -16,8 +16,8 @@ const (
 	orderDegree = 32
 )
 
-// order is the ordered tree of ids. The tree compares two ids by the bytes of their keys; to look for a
-// key that has no id, a reader borrows one of a few ids that stand for such keys.
+// order is the ordered tree of ids. The tree compares two ids by the bytes of their keys; to look
+// for a key that has no id, a reader borrows one of a few ids that stand for such keys.
 type order struct {
 	tree   *btree.BTreeG[uint32]
 	key    func(id uint32) []byte

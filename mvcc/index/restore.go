@@ -8,12 +8,13 @@ import (
 	"slices"
 )
 
-// RestoreBegin starts the filling of an empty index by Restore. Until RestoreEnd only Restore may be called.
+// RestoreBegin starts the filling of an empty index by Restore. Until RestoreEnd only Restore may
+// be called.
 func (x *Index) RestoreBegin() { x.unordered = true }
 
-// Restore adds the version v of a key, in the order of revisions, applying compaction to rev as it goes.
-// It appends the places of the records that turn out dead: the version that v supersedes, or
-// v itself. An error says that v cannot follow what came before, or ErrFull.
+// Restore adds the version v of a key, in the order of revisions, applying compaction to rev as
+// it goes. It appends the places of the records that turn out dead: the version that v
+// supersedes, or v itself. An error says that v cannot follow what came before, or ErrFull.
 func (x *Index) Restore(key []byte, v Version, rev int64, dead []uint64) ([]uint64, error) {
 	hash := x.hash(key)
 	id := x.find(hash, key)

@@ -1,7 +1,7 @@
 package index
 
-// slabChunkBits gives the elements of a slab's chunk, 4096: large enough that the list of chunks is short,
-// small enough that an almost empty index is small.
+// slabChunkBits gives the elements of a slab's chunk, 4096: large enough that the list of chunks
+// is short, small enough that an almost empty index is small.
 const slabChunkBits = 12
 
 const (
@@ -9,8 +9,8 @@ const (
 	slabChunkMask = slabChunkLen - 1
 )
 
-// slab is a growing array of T that never moves an element and never copies one to grow. Ids start at
-// 1. The owner threads freed elements into a list of its own.
+// slab is a growing array of T that never moves an element and never copies one to grow. Ids
+// start at 1. The owner threads freed elements into a list of its own.
 type slab[T any] struct {
 	chunks []*[slabChunkLen]T
 	next   uint32 // the id that grow returns; every id below was given out. 0: all 2^32-1 are

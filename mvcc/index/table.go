@@ -14,11 +14,11 @@ type tableSlot struct {
 	id   uint32
 }
 
-// table finds the id of a key by its hash: extendible hashing. The first depth bits of a hash choose a
-// place of the directory, which names a small table with open addressing, probed from the hash's last
-// bits on. A full table is split in two; only when that table was as deep as the directory is the
-// directory doubled, and it is small (4 bytes for some 300 keys). So no insert ever waits for more
-// than that, and there is no moment at which everything is hashed again.
+// table finds the id of a key by its hash: extendible hashing. The first depth bits of a hash
+// choose a place of the directory, which names a small table with open addressing, probed from
+// the hash's last bits on. A full table is split in two; only when that table was as deep as the
+// directory is the directory doubled, and it is small (4 bytes for some 300 keys). So no insert
+// ever waits for more than that, and there is no moment at which everything is hashed again.
 type table struct {
 	dir    []uint32 // by the first depth bits of the hash: number of the table
 	tables []*[tableSlots]tableSlot
