@@ -17,8 +17,8 @@ import (
 
 const testDir = "revlog"
 
-// bench is a store under test and the model beside it.
-type bench struct {
+// suite is a store under test and the model beside it.
+type suite struct {
 	t     *testing.T
 	r     *rand.Rand
 	fs    *vfs.Mem
@@ -33,10 +33,10 @@ type bench struct {
 
 func testOptions() revlog.Options { return revlog.Options{SegmentBytes: revlog.MinSegmentBytes} }
 
-func newBench(t *testing.T, seed uint64) *bench {
+func newSuite(t *testing.T, seed uint64) *suite {
 	t.Helper()
 	t.Logf("seed %d", seed)
-	b := &bench{t: t, r: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewMem(), m: newModel()}
+	b := &suite{t: t, r: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewMem(), m: newModel()}
 	b.keys = 1 + b.r.IntN(60)
 	b.open(revlog.Mark{})
 	t.Cleanup(func() {
@@ -47,7 +47,7 @@ func newBench(t *testing.T, seed uint64) *bench {
 	return b
 }
 
-func (b *bench) open(mark revlog.Mark) {
+func (b *suite) open(mark revlog.Mark) {
 	b.t.Helper()
 	var err error
 	if b.log, err = revlog.Open(b.fs, testDir, testOptions(), mark); err != nil {
@@ -59,7 +59,7 @@ func (b *bench) open(mark revlog.Mark) {
 }
 
 // checkpoint makes the state durable, as a checkpoint does.
-func (b *bench) checkpoint() {
+func (b *suite) checkpoint() {
 	b.t.Helper()
 	mark := b.s.Mark()
 	if err := b.log.Sync(); err != nil {
@@ -68,7 +68,7 @@ func (b *bench) checkpoint() {
 	b.saved = revlog.Checkpoint{Mark: mark, CompactRev: b.s.CompactRev()}
 }
 
-func (b *bench) reopen() {
+func (b *suite) reopen() {
 	b.t.Helper()
 	b.checkpoint()
 	if err := b.log.Close(); err != nil {
@@ -77,7 +77,7 @@ func (b *bench) reopen() {
 	b.open(b.saved.Mark)
 }
 
-func (b *bench) key() []byte {
+func (b *suite) key() []byte {
 	i := b.r.IntN(b.keys)
 	if i%7 == 3 {
 		return bytes.Repeat(fmt.Appendf(nil, "%d/", i), 60*i%500+1)
@@ -85,7 +85,7 @@ func (b *bench) key() []byte {
 	return fmt.Appendf(nil, "k%02d", i)
 }
 
-func (b *bench) end(key []byte) []byte {
+func (b *suite) end(key []byte) []byte {
 	switch b.r.IntN(5) {
 	case 0:
 		return nil
@@ -98,7 +98,7 @@ func (b *bench) end(key []byte) []byte {
 }
 
 // write does one transaction of up to five changes; none may take place.
-func (b *bench) write() {
+func (b *suite) write() {
 	b.t.Helper()
 	tx := b.s.Begin()
 	rev := cairn.Revision{Main: b.m.rev + 1}
@@ -157,7 +157,7 @@ func b2i(b bool) int64 {
 	return 0
 }
 
-func (b *bench) publish() {
+func (b *suite) publish() {
 	b.t.Helper()
 	rev, events, err := b.s.Publish()
 	if err != nil || rev != b.m.rev || b.s.Rev() != rev {
@@ -172,7 +172,7 @@ func (b *bench) publish() {
 	b.pending = nil
 }
 
-func (b *bench) sameEvent(got, want *Event) {
+func (b *suite) sameEvent(got, want *Event) {
 	b.t.Helper()
 	if got.Rev != want.Rev || !bytes.Equal(got.Key, want.Key) || got.Delete != want.Delete ||
 		got.Create != want.Create || !bytes.Equal(got.KV, want.KV) {
@@ -181,7 +181,7 @@ func (b *bench) sameEvent(got, want *Event) {
 }
 
 // request is a random range.
-func (b *bench) request(now int64) *cairn.RangeRequest {
+func (b *suite) request(now int64) *cairn.RangeRequest {
 	r := &cairn.RangeRequest{Key: b.key()}
 	r.End = b.end(r.Key)
 	if b.r.IntN(3) == 0 {
@@ -207,7 +207,7 @@ func (b *bench) request(now int64) *cairn.RangeRequest {
 }
 
 // checkRange compares a random range by a reader whose newest revision is now.
-func (b *bench) checkRange(reader Reader, now int64) {
+func (b *suite) checkRange(reader Reader, now int64) {
 	b.t.Helper()
 	if reader.Rev() != now {
 		b.t.Fatalf("Rev %d, want %d", reader.Rev(), now)
@@ -240,7 +240,7 @@ func (b *bench) checkRange(reader Reader, now int64) {
 	}
 }
 
-func (b *bench) checkKV(reader Reader, v Version, now int64, key []byte) {
+func (b *suite) checkKV(reader Reader, v Version, now int64, key []byte) {
 	b.t.Helper()
 	kv, err := reader.KV(v)
 	c, _ := b.m.last(key, now)
@@ -252,7 +252,7 @@ func (b *bench) checkKV(reader Reader, v Version, now int64, key []byte) {
 	}
 }
 
-func (b *bench) same(r *cairn.RangeRequest, got []byte, err error, want []byte, wantErr error) {
+func (b *suite) same(r *cairn.RangeRequest, got []byte, err error, want []byte, wantErr error) {
 	b.t.Helper()
 	if !errors.Is(err, wantErr) || err == nil && !bytes.Equal(got, want) {
 		b.t.Fatalf("range %+v:\n got %q %v\nwant %q %v", r, got, err, want, wantErr)
@@ -260,7 +260,7 @@ func (b *bench) same(r *cairn.RangeRequest, got []byte, err error, want []byte, 
 }
 
 // read compares what readers see now, which is after a Publish.
-func (b *bench) read() {
+func (b *suite) read() {
 	b.t.Helper()
 	view := b.s.View()
 	defer view.Close()
@@ -273,7 +273,7 @@ func (b *bench) read() {
 }
 
 // stream compares the merged pieces of a stream.
-func (b *bench) stream() {
+func (b *suite) stream() {
 	b.t.Helper()
 	r := &cairn.RangeRequest{Key: []byte{0}, End: b.end([]byte{0}), Limit: b.r.Int64N(30),
 		KeysOnly: b.r.IntN(3) == 0, CountOnly: b.r.IntN(9) == 0}
@@ -302,7 +302,7 @@ func (b *bench) stream() {
 }
 
 // history compares events, the versions before them, what is retained, and the hash.
-func (b *bench) history() {
+func (b *suite) history() {
 	b.t.Helper()
 	ctx := context.Background()
 	from := b.r.Int64N(b.m.rev + 3)
@@ -342,7 +342,7 @@ func (b *bench) history() {
 	b.checkHash(b.r.Int64N(b.m.rev + 2))
 }
 
-func (b *bench) checkEvent(ev *Event, c *change) {
+func (b *suite) checkEvent(ev *Event, c *change) {
 	b.t.Helper()
 	kv := c.kv
 	if c.tomb {
@@ -358,7 +358,7 @@ func (b *bench) checkEvent(ev *Event, c *change) {
 	}
 }
 
-func (b *bench) checkHash(rev int64) {
+func (b *suite) checkHash(rev int64) {
 	b.t.Helper()
 	ctx := context.Background()
 	hash, hashRev, compactRev, err := b.s.HashKV(ctx, rev)
@@ -395,7 +395,7 @@ func (b *bench) checkHash(rev int64) {
 	}
 }
 
-func (b *bench) compact() {
+func (b *suite) compact() {
 	b.t.Helper()
 	rev := b.r.Int64N(b.m.rev+3) - 1
 	if b.r.IntN(3) == 0 {
@@ -421,7 +421,7 @@ func (b *bench) compact() {
 	}
 }
 
-func (b *bench) reclaim(steps int) {
+func (b *suite) reclaim(steps int) {
 	b.t.Helper()
 	for range steps {
 		state, err := b.s.ReclaimStep(b.saved, 1<<12)
@@ -435,7 +435,7 @@ func (b *bench) reclaim(steps int) {
 }
 
 // checkStats compares the counts once no compaction is under way.
-func (b *bench) checkStats() {
+func (b *suite) checkStats() {
 	b.t.Helper()
 	for !b.s.CompactStep(1 + b.r.IntN(50)) {
 	}
@@ -457,7 +457,7 @@ func (b *bench) checkStats() {
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			b := newBench(t, seed)
+			b := newSuite(t, seed)
 			for range 80 {
 				for range 1 + b.r.IntN(3) {
 					b.write()
