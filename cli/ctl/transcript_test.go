@@ -26,9 +26,9 @@ import (
 // the same commands against a server in memory that insists on the same requests, gives the same
 // answers, and compare what it prints. No etcd and no network is needed for that.
 //
-//	$ get foo -w json                     a command; $EP, $LEASE, $MEMBER stand for what was seen
+//	$ get foo -w json                       a command; $EP, $LEASE, $MEMBER: values seen
 //	! ETCDCTL_HEX=true                      a variable of its environment
-//	< some line                             a line of its stdin; "<|" has none
+//	< some line                             a line of its stdin
 //	% cut 2                                 cancel its watch after 2 answers
 //	rpc /etcdserverpb.KV/Range              a call,
 //	> {"key":"Zm9v"}                        its requests
