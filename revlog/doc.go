@@ -82,6 +82,12 @@
 // sweep if one is due; then the cheapest merge. A full disk is no error: the temporary file
 // goes, and smaller rewrites are tried after a number of steps that doubles.
 //
+// Why so: a list of files in one more file would be one more thing to keep right at every crash
+// point; names say it all. A file of offsets by revision beside each segment would be 8 bytes a
+// record on disk and in the page cache for what a table entry per 64 KiB does. A sweep is due at
+// 1/16 and not later, since with the quarter of reclaimShare a log must stay below 1.5 times its
+// live data.
+//
 // # Readers
 //
 // A [Pin] is a counter of the present epoch. A file that was replaced stays mapped for two epochs,

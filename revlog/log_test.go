@@ -175,6 +175,34 @@ func TestSeek(t *testing.T) {
 	}
 }
 
+// TestFailureSticks checks that nothing is tried again after a write or a sync has failed.
+func TestFailureSticks(t *testing.T) {
+	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSyncData, vfs.OpSyncDir} {
+		faulty := vfs.NewFaulty(vfs.NewMem())
+		log, err := Open(faulty, testDir, Options{}, Mark{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		faulty.Inject(vfs.Fault{Match: func(op vfs.Op) bool { return op.Kind == kind }})
+		if _, err := log.Append(cairn.Revision{Main: 1}, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err = log.Flush(); err == nil {
+			err = log.Sync()
+		}
+		if !errors.Is(err, vfs.ErrInjected) {
+			t.Fatalf("%v: %v", kind, err)
+		}
+		_, appendErr := log.Append(cairn.Revision{Main: 2}, false, nil)
+		_, stepErr := log.ReclaimStep(nil, Checkpoint{}, 1)
+		for i, again := range []error{log.Flush(), log.Sync(), log.Prepare(), appendErr, stepErr} {
+			if again != err {
+				t.Errorf("%v: call %d then said %v", kind, i, again)
+			}
+		}
+	}
+}
+
 // TestVerifyUnsealed checks a log without a mark, as a kill leaves it: full files without a
 // footer, the active one, one made ahead.
 func TestVerifyUnsealed(t *testing.T) {

@@ -75,8 +75,9 @@ func TestPinsUnderReclaim(t *testing.T) {
 	wg.Go(func() { errs <- o.reclaimUntil(&stop, &saved) })
 	wg.Go(func() {
 		for !stop.Load() {
-			if err := log.Prepare(); err != nil {
+			if err := errors.Join(log.Prepare(), log.Sync()); err != nil {
 				errs <- err
+				return
 			}
 			log.Stats()
 		}

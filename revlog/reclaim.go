@@ -72,7 +72,7 @@ const (
 	// reclaimWriteBytes is the size of one write of a copy.
 	reclaimWriteBytes = 256 << 10
 	// maxBackoff bounds how many steps are skipped after the disk was found full.
-	maxBackoff = 1 << 10
+	maxBackoff = 1 << 6
 )
 
 // reclaimer is the state of reclaiming, under its own lock.

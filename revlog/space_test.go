@@ -266,3 +266,44 @@ func TestFull(t *testing.T) {
 		t.Fatalf("last revision %v, was %v", again.Last(), log.Last())
 	}
 }
+
+// TestOpenFull opens a log on a disk without any room, at a mark in a segment that was sealed
+// since: what is there can be read, synced and compacted.
+func TestOpenFull(t *testing.T) {
+	fs := vfs.NewMem()
+	o, err := newOwner(fs, Options{SegmentBytes: 64 << 10}, testSeed(t, 4))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 200 {
+		if err := o.txn(put(fmt.Sprint(i%10), o.value(1000))); err != nil {
+			t.Fatal(err)
+		}
+		if i == 90 {
+			if err := o.checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(o.log.Flush(), o.log.Sync()); err != nil {
+		t.Fatal(err)
+	}
+	fs.SetCapacity(1)
+	if err := o.open(); err != nil {
+		t.Fatal(err)
+	}
+	var full error
+	for full == nil {
+		full = o.txn(put("key", o.value(10)))
+	}
+	if !errors.Is(full, vfs.ErrNoSpace) {
+		t.Fatal(full)
+	}
+	o.rev-- // the transaction did not happen
+	if err := o.checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.open(); err != nil {
+		t.Fatal(err)
+	}
+}
