@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -17,15 +18,16 @@ type bench struct {
 
 func (b *bench) Rev() int64 { return b.rev }
 
-func (b *bench) PrevKV(ev *Event) ([]byte, bool, error) { return ev.KV, true, nil }
+func (b *bench) PrevKV(ev *mvcc.Event) ([]byte, bool, error) { return ev.KV, true, nil }
 
 // event is a put of 256 bytes on key.
-func (b *bench) event(key string) Event {
+func (b *bench) event(key string) mvcc.Event {
 	b.rev++
 	kv := cairn.KeyValue{
-		Key: []byte(key), Value: make([]byte, 256), CreateRevision: 2, ModRevision: b.rev, Version: 7,
+		Key: []byte(key), Value: make([]byte, 256),
+		CreateRevision: 2, ModRevision: b.rev, Version: 7,
 	}
-	return Event{
+	return mvcc.Event{
 		Rev: cairn.Revision{Main: b.rev}, Key: kv.Key, KV: wire.AppendKeyValue(nil, &kv),
 	}
 }
@@ -63,7 +65,7 @@ func publish(b *testing.B, watchers, perEvent, batch int, taken bool,
 	request func(i int) CreateRequest, key func(i int) string,
 ) {
 	src, h, streams := benchStreams(b, watchers, request)
-	events := make([]Event, batch)
+	events := make([]mvcc.Event, batch)
 	for i := range events {
 		events[i] = src.event(key(i))
 	}

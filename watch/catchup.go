@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+
+	"github.com/cairnkv/cairn/mvcc"
 )
 
 // catchup is what Step knows of the watchers that are behind.
@@ -181,7 +183,7 @@ func (h *Hub) chunk(from, to int64) {
 	c := &h.catch
 	c.join(from, to)
 	next, err := h.source.Changes(context.Background(), from, to, c.maxEvents, c.maxBytes,
-		func(ev *Event) error {
+		func(ev *mvcc.Event) error {
 			c.fan.event(h.source, ev, to)
 			return nil
 		})

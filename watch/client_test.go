@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/mvcc"
 )
 
 // client is the far side of a stream: it takes, decodes, and holds every response against the
@@ -309,7 +310,7 @@ func (c *client) events(w *seen, r *pb.WatchResponse) error {
 	return nil
 }
 
-func (c *client) event(w *seen, got *mvccpb.Event, want *Event) error {
+func (c *client) event(w *seen, got *mvccpb.Event, want *mvcc.Event) error {
 	kv, err := proto.Marshal(got.Kv)
 	if err != nil {
 		return err

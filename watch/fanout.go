@@ -3,6 +3,7 @@ package watch
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -28,7 +29,7 @@ type fanout struct {
 
 // event adds ev to the bodies of the groups that want it. header is the revision of the
 // responses' headers. ev and what src returns are copied.
-func (f *fanout) event(src Source, ev *Event, header int64) {
+func (f *fanout) event(src Source, ev *mvcc.Event, header int64) {
 	f.hits = f.index.find(ev.Key, f.hits[:0])
 	var plain, full *body
 	for _, b := range f.hits {
@@ -78,7 +79,7 @@ func (f *fanout) end() {
 }
 
 // encode makes the body of one event.
-func (f *fanout) encode(ev *Event, prev []byte, header int64) *body {
+func (f *fanout) encode(ev *mvcc.Event, prev []byte, header int64) *body {
 	size := wire.SizeKV(wire.EventKV, len(ev.KV))
 	if ev.Delete {
 		size += wire.SizeVarint(wire.EventType, wire.EventTypeDelete)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/mvcc"
 )
 
 // Hub fans the events of a store out to the watchers of all streams. All methods are safe for
@@ -104,7 +105,7 @@ func (h *Hub) leave(s *Stream) {
 // Publish queues the events of the revisions up to rev, in order and whole, for all synced
 // watchers. The applier calls it right after the store's Publish, with every event once. events
 // and what they point to are not used after it returns. It never waits for a stream.
-func (h *Hub) Publish(rev int64, events []Event) {
+func (h *Hub) Publish(rev int64, events []mvcc.Event) {
 	h.mu.Lock()
 	if h.live.empty() {
 		events = nil

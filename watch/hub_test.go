@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/mvcc"
 )
 
 var (
@@ -21,19 +22,32 @@ var (
 // TestAgainstModel drives a hub at random, in one thread, and holds all that clients get against
 // the history. Replay a failure with -run TestAgainstModel -seed N.
 func TestAgainstModel(t *testing.T) {
-	if *seedFlag != 0 {
-		if err := newWorld(*seedFlag).run(); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
+	runSeeds(t, *seedsFlag, newWorld)
+}
+
+// TestAgainstStore is TestAgainstModel with the store that the hub is made for.
+func TestAgainstStore(t *testing.T) {
+	runSeeds(t, *seedsFlag/15, newStoreWorld)
+}
+
+func runSeeds(t *testing.T, seeds int, make func(seed uint64) (*world, error)) {
 	var total totals
-	for seed := uint64(1); seed <= uint64(*seedsFlag); seed++ {
-		w := newWorld(seed)
-		if err := w.run(); err != nil {
+	run := func(seed uint64) {
+		w, err := make(seed)
+		if err == nil {
+			err = w.run()
+		}
+		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 		total.add(w)
+	}
+	if *seedFlag != 0 {
+		run(*seedFlag)
+		return
+	}
+	for seed := range uint64(seeds) {
+		run(seed + 1)
 	}
 	t.Logf("%+v", total)
 	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 {
@@ -55,22 +69,33 @@ func (t *totals) add(w *world) {
 type world struct {
 	rng     *rand.Rand
 	m       *model
+	source  Source      // m, or store
+	store   *mvcc.Store // if not nil, it does all that m does
 	clk     *clock.Manual
 	h       *Hub
 	clients []*client
-	pending []Event // committed and not published
+	pending []mvcc.Event // committed and not published
 	work    bool
-	err     error // of what happened in the middle of a Step
+	err     error // of what happened in the middle of something
+	end     func() error
 	totals
 }
 
-func newWorld(seed uint64) *world {
+func newWorld(seed uint64) (*world, error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	w := &world{rng: rng, m: newModel(), clk: clock.NewManual(time.Unix(1000, 0))}
+	m := newModel()
+	w := &world{rng: rng, m: m, source: m, clk: clock.NewManual(time.Unix(1000, 0))}
+	return w, w.open()
+}
+
+// open makes a history, a hub and clients.
+func (w *world) open() error {
+	rng := w.rng
 	for range rng.IntN(20) {
-		w.m.commit(randomTxn(rng)...)
+		w.commit()
 	}
-	w.h = NewHub(w.m, w.clk, Options{
+	w.pending = nil
+	w.h = NewHub(w.source, w.clk, Options{
 		StreamBytes:   200 + rng.IntN(4000),
 		ResponseBytes: 150 + rng.IntN(1000),
 		ProgressInterval: func() time.Duration {
@@ -81,7 +106,25 @@ func newWorld(seed uint64) *world {
 	for range 1 + rng.IntN(4) {
 		w.clients = append(w.clients, openClient(w.h, w.m))
 	}
-	return w
+	return w.err
+}
+
+// commit makes a transaction that is not published yet.
+func (w *world) commit() {
+	ws := randomTxn(w.rng)
+	evs := w.m.commit(ws...)
+	if w.store != nil {
+		evs = w.commitToStore(ws)
+	}
+	w.pending = append(w.pending, evs...)
+}
+
+// compact compacts at a revision not far back.
+func (w *world) compact() {
+	w.m.compactTo(w.m.Rev() - int64(w.rng.IntN(15)))
+	if w.store != nil {
+		w.compactStore()
+	}
 }
 
 func (w *world) run() error {
@@ -94,7 +137,10 @@ func (w *world) run() error {
 			return fmt.Errorf("step %d: %w", step, err)
 		}
 	}
-	return w.finish()
+	if err := w.finish(); err != nil || w.end == nil {
+		return err
+	}
+	return w.end()
 }
 
 func (w *world) act() error {
@@ -102,7 +148,7 @@ func (w *world) act() error {
 	c := w.clients[rng.IntN(len(w.clients))]
 	switch rng.IntN(20) {
 	case 0, 1, 2, 3, 4, 5:
-		w.pending = append(w.pending, w.m.commit(randomTxn(rng)...)...)
+		w.commit()
 		if rng.IntN(3) > 0 {
 			w.publish()
 		}
@@ -123,7 +169,7 @@ func (w *world) act() error {
 		w.h.Tick(w.clk.Now())
 	case 12:
 		if rng.IntN(4) == 0 {
-			w.m.compactTo(w.m.Rev() - int64(rng.IntN(15)))
+			w.compact()
 		}
 	case 13:
 		if rng.IntN(12) == 0 {
@@ -168,9 +214,9 @@ func (w *world) meanwhile() {
 	c := w.clients[w.rng.IntN(len(w.clients))]
 	switch w.rng.IntN(6) {
 	case 0, 1:
-		w.m.compactTo(w.m.Rev() - int64(w.rng.IntN(15)))
+		w.compact()
 	case 2:
-		w.pending = append(w.pending, w.m.commit(randomTxn(w.rng)...)...)
+		w.commit()
 		w.publish()
 	case 3:
 		for id := range int64(12) {

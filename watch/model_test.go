@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -18,7 +19,7 @@ type model struct {
 	mu      sync.Mutex
 	rev     int64
 	compact int64
-	events  []Event
+	events  []mvcc.Event
 	keys    map[string][]version // in revision order
 	// midScan, if set, is called once in the middle of a Changes, with mu free.
 	midScan func()
@@ -41,7 +42,7 @@ type write struct {
 }
 
 // commit applies a transaction and returns its events; none if it changes nothing.
-func (m *model) commit(ws ...write) []Event {
+func (m *model) commit(ws ...write) []mvcc.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	from := len(m.events)
@@ -53,7 +54,7 @@ func (m *model) commit(ws ...write) []Event {
 		if live {
 			v.create, v.version = vs[len(vs)-1].create, vs[len(vs)-1].version+1
 		}
-		ev := Event{Rev: rev, Key: []byte(w.key), Delete: w.delete, Create: !w.delete && !live}
+		ev := mvcc.Event{Rev: rev, Key: []byte(w.key), Delete: w.delete, Create: !w.delete && !live}
 		kv := cairn.KeyValue{Key: ev.Key, ModRevision: rev.Main}
 		switch {
 		case w.delete && !live:
@@ -92,7 +93,7 @@ func (m *model) CompactRev() int64 {
 
 // Changes loses the events below a compaction that happens while it runs, as the worst store may.
 func (m *model) Changes(_ context.Context, from, to int64, maxEvents, maxBytes int,
-	fn func(ev *Event) error,
+	fn func(ev *mvcc.Event) error,
 ) (next int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -134,7 +135,7 @@ func (m *model) Changes(_ context.Context, from, to int64, maxEvents, maxBytes i
 
 // first is the index of the first event at or after rev.
 func (m *model) first(rev int64) int {
-	i, _ := slices.BinarySearchFunc(m.events, rev, func(ev Event, rev int64) int {
+	i, _ := slices.BinarySearchFunc(m.events, rev, func(ev mvcc.Event, rev int64) int {
 		if ev.Rev.Main < rev {
 			return -1
 		}
@@ -143,7 +144,7 @@ func (m *model) first(rev int64) int {
 	return i
 }
 
-func (m *model) PrevKV(ev *Event) (kv []byte, ok bool, err error) {
+func (m *model) PrevKV(ev *mvcc.Event) (kv []byte, ok bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil && ev.Rev.Main == m.failAt {
@@ -157,7 +158,7 @@ func (m *model) PrevKV(ev *Event) (kv []byte, ok bool, err error) {
 }
 
 // before is the KeyValue of ev's key just before ev, whatever was compacted.
-func (m *model) before(ev *Event) []byte {
+func (m *model) before(ev *mvcc.Event) []byte {
 	vs := m.keys[string(ev.Key)]
 	for i := len(vs) - 1; i >= 0; i-- {
 		if vs[i].rev < ev.Rev.Main {
@@ -168,7 +169,7 @@ func (m *model) before(ev *Event) []byte {
 }
 
 // wants says whether a watcher created by r gets ev, revisions aside.
-func wants(r *CreateRequest, ev *Event) bool {
+func wants(r *CreateRequest, ev *mvcc.Event) bool {
 	if ev.Delete && r.NoDelete || !ev.Delete && r.NoPut {
 		return false
 	}
@@ -186,10 +187,10 @@ func wants(r *CreateRequest, ev *Event) bool {
 }
 
 // expected is the events that the watcher has to get, in order.
-func (m *model) expected(r *CreateRequest, from, to int64) []*Event {
+func (m *model) expected(r *CreateRequest, from, to int64) []*mvcc.Event {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var evs []*Event
+	var evs []*mvcc.Event
 	for i := m.first(from); i < len(m.events) && m.events[i].Rev.Main <= to; i++ {
 		if wants(r, &m.events[i]) {
 			evs = append(evs, &m.events[i])

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"github.com/cairnkv/cairn/mvcc"
 )
 
 // Source is the store that is watched; *mvcc.Store is one. All methods are safe for concurrent use.
@@ -16,8 +17,8 @@ type Source interface {
 	// revision is done. next is the first revision that was not delivered. cairn.ErrCompacted
 	// says that from is below CompactRev.
 	Changes(ctx context.Context, from, to int64, maxEvents, maxBytes int,
-		fn func(ev *Event) error) (next int64, err error)
+		fn func(ev *mvcc.Event) error) (next int64, err error)
 	// PrevKV is the wire KeyValue that ev's key had just before ev; ok is false if there was
 	// none or it is compacted. The bytes are valid until the next call into the store.
-	PrevKV(ev *Event) (kv []byte, ok bool, err error)
+	PrevKV(ev *mvcc.Event) (kv []byte, ok bool, err error)
 }
