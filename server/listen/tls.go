@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -231,4 +232,25 @@ func (k *keeper) read(name string) ([]byte, error) {
 		return nil, err
 	}
 	return text, nil
+}
+
+// TLSFrom takes what the flags say; nil if they name no certificate.
+func TLSFrom(c config.TLS) (*TLS, error) {
+	if !c.Secure() {
+		return nil, nil
+	}
+	oldest, newest, err := c.Versions()
+	if err != nil {
+		return nil, err
+	}
+	ciphers, err := c.CipherIDs()
+	if err != nil {
+		return nil, err
+	}
+	return &TLS{
+		CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.TrustedCAFile,
+		ClientCertAuth: c.ClientCertAuth, CRLFile: c.CRLFile,
+		AllowedHostnames: c.AllowedHostnames, CipherSuites: ciphers,
+		MinVersion: oldest, MaxVersion: newest,
+	}, nil
 }
