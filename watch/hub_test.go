@@ -16,7 +16,7 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 0, "replay one seed of TestAgainstModel")
-	seedsFlag = flag.Int("seeds", 1500, "number of seeds of TestAgainstModel")
+	seedsFlag = flag.Int("seeds", 600, "number of seeds of TestAgainstModel")
 )
 
 // TestAgainstModel drives a hub at random, in one thread, and holds all that clients get against
@@ -27,7 +27,7 @@ func TestAgainstModel(t *testing.T) {
 
 // TestAgainstStore is TestAgainstModel with the store that the hub is made for.
 func TestAgainstStore(t *testing.T) {
-	runSeeds(t, *seedsFlag/15, newStoreWorld)
+	runSeeds(t, *seedsFlag/6, newStoreWorld)
 }
 
 func runSeeds(t *testing.T, seeds int, make func(seed uint64) (*world, error)) {
