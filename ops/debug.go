@@ -7,6 +7,7 @@ import (
 	"net/http/pprof"
 	"runtime"
 
+	"github.com/cairnkv/cairn/internal/process"
 	"github.com/cairnkv/cairn/internal/version"
 )
 
@@ -53,7 +54,7 @@ func (o Options) vars(w http.ResponseWriter, r *http.Request) {
 		value any
 	}{
 		{"cmdline", o.CommandLine},
-		{"file_descriptor_limit", fdLimit()},
+		{"file_descriptor_limit", process.FileLimit()},
 		{"memstats", &memory},
 		{"raft.status", o.Backend.RaftStatus()},
 	} {

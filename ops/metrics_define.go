@@ -1,5 +1,7 @@
 package ops
 
+import "github.com/cairnkv/cairn/internal/process"
+
 // The help texts are etcd's, word for word: tools that compare scrapes see no difference.
 
 // storage defines what is about data and disks.
@@ -47,8 +49,8 @@ func (d definer) storage(m *Metrics, s Sources) {
 	m.Snapshot = d.histogram("etcd_disk_backend_snapshot_duration_seconds",
 		"The latency distribution of backend snapshots.", doubling(.01, 17))
 	gauge(d, "os_fd_used", "The number of used file descriptors.",
-		func() int64 { return int64(fdUsed()) })
-	gauge(d, "os_fd_limit", "The file descriptor limit.", fdLimit)
+		func() int64 { return int64(process.OpenFiles()) })
+	gauge(d, "os_fd_limit", "The file descriptor limit.", process.FileLimit)
 }
 
 // consensus defines what is about raft, leases, and this member.

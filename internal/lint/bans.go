@@ -19,7 +19,7 @@ var importBans = []importBan{
 	{[]string{"net", "net/http", "net/http/pprof", "crypto/tls", "net/rpc", "net/smtp"},
 		[]string{"v3", "ops", "server", "transport", "cli", "bench", "cmd"}, true,
 		"the network belongs to doors, server and transport; the core gets requests and messages"},
-	{[]string{"log"}, nil, false,
+	{[]string{"log"}, nil, true,
 		"there is no global logger: take a *slog.Logger"},
 	{[]string{"expvar", "github.com/prometheus/client_golang/prometheus/promauto"}, nil, false,
 		"there are no global registries: metrics are fields of ops.Metrics"},

@@ -23,7 +23,7 @@ var sections = []string{"client-transport-security", "peer-transport-security", 
 // file reads a configuration in YAML (JSON is a part of it). The file alone counts: what flags gave
 // is forgotten, warnings about it too.
 func (p *parser) file(name string) error {
-	text, err := readFile(p.fs, name)
+	text, err := ReadFile(p.fs, name, maxFileBytes)
 	if err != nil {
 		return err
 	}
@@ -42,8 +42,8 @@ func (p *parser) file(name string) error {
 	return p.mapping(p.fileKeys(), "", doc.Content[0])
 }
 
-// readFile reads a small file whole.
-func readFile(fs vfs.FS, name string) ([]byte, error) {
+// ReadFile reads a file of the operator's whole; one of more than maxBytes is refused.
+func ReadFile(fs vfs.FS, name string, maxBytes int64) ([]byte, error) {
 	f, err := fs.Open(name)
 	if err != nil {
 		return nil, err
@@ -53,9 +53,9 @@ func readFile(fs vfs.FS, name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > maxFileBytes {
-		return nil, fmt.Errorf("has %d bytes, more than the %d that a configuration may have",
-			size, maxFileBytes)
+	if size > maxBytes {
+		return nil, fmt.Errorf("%s has %d bytes, more than the %d that such a file may have",
+			name, size, maxBytes)
 	}
 	text := make([]byte, size)
 	if _, err := f.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {

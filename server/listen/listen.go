@@ -37,6 +37,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/internal/process"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -279,7 +280,7 @@ func ignoreClosed(err error) error {
 
 // maxConns is how many connections a group may have open.
 func maxConns(asked int) (int, error) {
-	limit := fileLimit()
+	limit := process.FileLimit()
 	if limit == 0 { // unknown
 		limit = defaultMaxConns + reservedFiles
 	}

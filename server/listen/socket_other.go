@@ -21,7 +21,4 @@ func socketOptions(o Options) func(network, address string, c syscall.RawConn) e
 	}
 }
 
-// fileLimit is unknown.
-func fileLimit() uint64 { return 0 }
-
 func isAddrInUse(err error) bool { return errors.Is(err, wsaeAddrInUse) }

@@ -31,14 +31,5 @@ func socketOptions(o Options) func(network, address string, c syscall.RawConn) e
 	}
 }
 
-// fileLimit is how many files the process may open; 0 is unknown.
-func fileLimit() uint64 {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return 0
-	}
-	return uint64(limit.Cur)
-}
-
 // isAddrInUse covers errors that are not syscall.EADDRINUSE: none here.
 func isAddrInUse(error) bool { return false }

@@ -6,8 +6,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"log/slog"
 	"sync"
 	"time"
@@ -215,23 +213,7 @@ func (k *keeper) revoked() (map[string]bool, error) {
 
 // read returns a file's content.
 func (k *keeper) read(name string) ([]byte, error) {
-	f, err := k.fs.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	size, err := f.Size()
-	if err != nil {
-		return nil, err
-	}
-	if size > maxPEMBytes {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: errors.New("file too large")}
-	}
-	text := make([]byte, size)
-	if _, err := f.ReadAt(text, 0); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
-	}
-	return text, nil
+	return config.ReadFile(k.fs, name, maxPEMBytes)
 }
 
 // TLSFrom takes what the flags say; nil if they name no certificate.
