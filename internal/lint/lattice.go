@@ -134,7 +134,7 @@ var modules = []module{
 		"the public API's types, so that the contract is etcd's own"},
 	{"go.etcd.io/etcd/client", []string{"cli", "bench"},
 		"the client library is for tools and tests"},
-	{"go.etcd.io/bbolt", []string{"backup"},
+	{"go.etcd.io/bbolt", []string{"backup", "cli/utl"},
 		"bbolt is the format of backup files and nothing else"},
 	{"go.yaml.in/yaml/v3", []string{"server/config", "cli"},
 		"configuration files"},
