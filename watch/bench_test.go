@@ -131,3 +131,37 @@ func BenchmarkPublish(b *testing.B) {
 		publish(b, 0, 1, 50, false, nil, same)
 	})
 }
+
+// BenchmarkStep brings watchers from the first of 20,000 revisions up to date, their streams being
+// taken in between.
+func BenchmarkStep(b *testing.B) {
+	const revs = 20000
+	m := newModel()
+	value := string(make([]byte, 256))
+	for i := range revs {
+		m.commit(write{key: fmt.Sprintf("/registry/k%03d", i%1000), value: value})
+	}
+	for _, watchers := range []int{1, 1000} {
+		b.Run(fmt.Sprintf("watchers=%d", watchers), func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				b.StopTimer()
+				h := NewHub(m, clock.Real(), Options{})
+				streams := make([]*Stream, watchers)
+				for i := range streams {
+					streams[i] = h.Open(func() cairn.Header { return testHeader }, func() {})
+					streams[i].Create(CreateRequest{
+						Key: []byte("/registry/"), End: []byte("/registry0"), StartRevision: 1,
+					})
+				}
+				b.StartTimer()
+				for h.Stats().Slow > 0 {
+					h.Step()
+					drain(streams)
+				}
+			}
+			n := float64(b.N) * revs * float64(watchers)
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/n, "ns/event/watcher")
+		})
+	}
+}

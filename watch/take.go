@@ -37,7 +37,8 @@ type taking struct {
 // Take appends to dst the next responses, encoded as etcdserverpb.WatchResponse, until they have
 // maxBytes bytes or there are no more. A first response larger than maxBytes is returned alone.
 // The messages are valid until the next Take. Once woken, the owner calls Take until it returns
-// nothing; only then wake is called again. Take never blocks.
+// nothing; only then wake is called again. Take never blocks. After Close it may still return
+// what it had begun with.
 func (s *Stream) Take(dst [][]byte, maxBytes int) [][]byte {
 	t := &s.out
 	if !s.refill() {
