@@ -312,6 +312,28 @@ func TestTornTailStaysCut(t *testing.T) {
 	wantLog(t, w, "1-3: 1/1 2/1 3/1 {0 0 0}")
 }
 
+// TestOpenWritesAgain looks for the second write of what nothing proves to be on disk: after a sync
+// that failed, the system may hold it and believe it written.
+func TestOpenWritesAgain(t *testing.T) {
+	fs := vfs.NewMem()
+	w := mustOpen(t, fs, Options{})
+	must(t, w.Append(nil, run(1, 2, 1, 100)))
+	must(t, w.Flush(true))
+	must(t, w.Append(nil, run(2, 4, 1, 100)))
+	must(t, w.Flush(true))
+	var got []string
+	fs.SetHook(func(op vfs.Op, after bool) {
+		if !after && filepath.Base(op.Path) == segmentName(1) {
+			got = append(got, fmt.Sprint(op.Kind, " ", op.Offset, "+", op.Size))
+		}
+	})
+	mustOpen(t, fs, Options{})
+	want := []string{fmt.Sprintf("write %d+%d", w.marked, w.off-w.marked), "syncdata 0+0"}
+	if !slices.Equal(got, want) {
+		t.Fatalf("Open did %v, want %v", got, want)
+	}
+}
+
 // TestUnusedSegments crashes while Open removes segments that were begun and never synced.
 func TestUnusedSegments(t *testing.T) {
 	fs := vfs.NewMem()
