@@ -72,8 +72,8 @@ func (h *Hub) Stats() Stats {
 
 // Open makes a stream without watchers. header gives the ids and the term of the responses'
 // headers, at the time of a Take; its revision is not used. wake is called when Take has
-// something after it had nothing: with no lock held, from any goroutine, the applier among them;
-// it must not block.
+// something after it had nothing: with no lock of the hub held, from any goroutine, the applier
+// and callers of the stream's own methods among them; it must not block.
 func (h *Hub) Open(header func() cairn.Header, wake func()) *Stream {
 	s := &Stream{
 		hub: h, header: header, wake: wake,
