@@ -73,7 +73,8 @@ type alarms struct{ read func() []Alarm }
 
 func (*alarms) desc() *prometheus.Desc {
 	return prometheus.NewDesc("etcd_debugging_server_alarms", "Alarms for every member in "+
-		"cluster. 1 for 'server_id' label with current ID. 2 for 'alarm_type' label with type of this alarm",
+		"cluster. 1 for 'server_id' label with current ID. 2 for 'alarm_type' label with type of "+
+		"this alarm",
 		[]string{"server_id", "alarm_type"}, nil)
 }
 

@@ -47,5 +47,6 @@ func GitSHA() string {
 // read them; ours comes after.
 func Text() string {
 	return fmt.Sprintf("etcd Version: %s\nGit SHA: %s\nGo Version: %s\nGo OS/Arch: %s/%s\n"+
-		"Cairn Version: %s\n", Etcd, GitSHA(), runtime.Version(), runtime.GOOS, runtime.GOARCH, Cairn)
+		"Cairn Version: %s\n",
+		Etcd, GitSHA(), runtime.Version(), runtime.GOOS, runtime.GOARCH, Cairn)
 }
