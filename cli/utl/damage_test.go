@@ -176,7 +176,8 @@ func TestDamageIsNamed(t *testing.T) {
 	}
 	anyPage := func([]byte) bool { return true }
 	branch, leaf := first(branchFlag, anyPage), first(leafFlag, anyPage)
-	freelist := first(freelistFlag, anyPage)
+	last := pageHeaderSize + (int(le.Uint16(good[leaf*page+10:]))-1)*elementSize
+	lastKey := last + int(le.Uint32(good[leaf*page+last+4:]))
 	buckets := first(leafFlag, func(b []byte) bool { return le.Uint32(b[pageHeaderSize:]) == 1 })
 	for _, tc := range []struct {
 		name  string
@@ -197,9 +198,12 @@ func TestDamageIsNamed(t *testing.T) {
 		{"child of itself", branch, pageHeaderSize + 8, uint64(branch), 8, "is used twice"},
 		{"child is a meta page", branch, pageHeaderSize + 8, 1, 8, "outside the"},
 		{"branch key", branch, pageHeaderSize, 1 << 30, 4, "beyond its end"},
-		{"free pages", freelist, 10, 60000, 2, "free pages, more than fit"},
-		{"many free pages", freelist, 10, manyFlag, 2, "free pages, more than fit"},
-		{"freelist kind", freelist, 8, leafFlag, 2, "should be the list of free pages"},
+		{"no children", branch, 10, 0, 2, "a branch to nowhere"},
+		{"order", leaf, pageHeaderSize + elementSize + 8, 0, 4, "does not follow key"},
+		{"first key", leaf, pageHeaderSize + 8, 0, 4, "where the page begins"},
+		{"last key", leaf, lastKey, 0x7f, 2, "where the next page begins"},
+		{"pair as bucket", leaf, pageHeaderSize, 1, 4, "is no pair (flags 0x1)"},
+		{"bucket as pair", buckets, pageHeaderSize, 0, 4, "is no bucket (flags 0x0)"},
 		{"bucket's value", buckets, pageHeaderSize + 12, 3, 4, "a bucket of 3 bytes"},
 	} {
 		bad := bytes.Clone(good)
@@ -211,9 +215,6 @@ func TestDamageIsNamed(t *testing.T) {
 			le.PutUint32(at, uint32(tc.value))
 		case 8:
 			le.PutUint64(at, tc.value)
-		}
-		if tc.name == "many free pages" {
-			le.PutUint64(bad[tc.page*page+pageHeaderSize:], 1<<60)
 		}
 		path := filepath.Join(t.TempDir(), "db")
 		if err := os.WriteFile(path, bad, 0o600); err != nil {
@@ -239,16 +240,24 @@ func reachablePages(t *testing.T, db []byte) (m meta, reachable []uint64) {
 	}
 	defer f.Close()
 	m, _ = newestMeta(f, int64(len(db)))
-	w := &pageWalk{f: f, pageSize: uint64(m.pageSize), pages: m.pages}
-	w.seen = make([]uint64, m.pages/64+1)
-	if err := w.walk(m); err != nil {
-		t.Fatal(err)
-	}
-	for id := range m.pages {
-		if w.seen[id/64]&(1<<(id%64)) != 0 {
-			reachable = append(reachable, id)
+	d := &database{f: f, meta: m}
+	visit := func(root uint64, pair func(uint32, []byte, []byte) error) {
+		w := newPageWalk(d, pair)
+		if err := w.page(root, 0, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		for id := range m.pages {
+			if w.seen[id/64]&(1<<(id%64)) != 0 {
+				reachable = append(reachable, id)
+			}
 		}
 	}
+	visit(m.root, func(_ uint32, _, bucket []byte) error {
+		if root := le.Uint64(bucket); root != 0 {
+			visit(root, func(uint32, []byte, []byte) error { return nil })
+		}
+		return nil
+	})
 	return m, reachable
 }
 

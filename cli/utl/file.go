@@ -27,11 +27,13 @@ const (
 // errMissingHash says that a file is no snapshot, or only part of one.
 var errMissingHash = errors.New("snapshot missing hash but --skip-hash-check=false")
 
-// Snapshot is a snapshot file, open for reading. It is safe for concurrent use until Close. A file
-// that turns out to be damaged gives errors, not panics.
+// Snapshot is a snapshot file, open for reading. Its methods may run at once, until Close. A file
+// that turns out to be damaged gives errors.
 type Snapshot struct {
 	path string
-	db   *bolt.DB
+	f    vfs.File
+	db   *database
+	lock *bolt.DB
 }
 
 // openOptions says how a file is opened.
@@ -44,50 +46,70 @@ type openOptions struct {
 	wait time.Duration
 }
 
-// openSnapshot checks the hash of the file at path, if it has one, and its structure, and opens it.
-func openSnapshot(fs vfs.FS, path string, o openOptions) (*Snapshot, error) {
-	if err := checkFile(fs, path, o); err != nil {
+// openSnapshot opens the file at path, and checks its hash, if it has one, and its structure.
+func openSnapshot(fs vfs.FS, path string, o openOptions) (_ *Snapshot, err error) {
+	f, err := fs.Open(path)
+	if err != nil {
 		return nil, err
 	}
-	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: o.wait})
+	s := &Snapshot{path: path, f: f}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	hasHash := size%sectorSize == sha256.Size
+	if o.needHash && !hasHash {
+		return nil, errMissingHash
+	}
+	if hasHash {
+		size -= sha256.Size
+	}
+	if hasHash && !o.ignoreHash {
+		if err := checkHash(f, size); err != nil {
+			return nil, err
+		}
+	}
+	if s.db, err = openDatabase(f, size); err != nil {
+		return nil, fmt.Errorf("%s is not a snapshot: %w", path, err)
+	}
+	if s.lock, err = lockFile(path, o.wait); err != nil {
+		return nil, err
+	}
+	return s, s.check()
+}
+
+// lockFile takes the lock that keeps etcd from opening the file for writing. It is bbolt's, which
+// looks at no more than the meta pages for it.
+func lockFile(path string, wait time.Duration) (*bolt.DB, error) {
+	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, Timeout: wait})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is in use by another process; stop it, or work on a copy "+
-			"(waited %v, see --timeout): %w", path, o.wait, err)
+			"(waited %v, see --timeout): %w", path, wait, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s is not a snapshot: %w", path, err)
 	}
-	s := &Snapshot{path: path, db: db}
-	if err := s.view(checkBolt); err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	return s, nil
+	return db, nil
 }
 
-// checkFile looks at the file before bbolt maps it.
-func checkFile(fs vfs.FS, path string, o openOptions) (err error) {
-	f, err := fs.Open(path)
-	if err != nil {
-		return err
+// check walks through all buckets.
+func (s *Snapshot) check() error {
+	return s.damaged(s.db.buckets(func(_, value []byte) error {
+		return s.db.forEach(value, func([]byte, []byte) error { return nil })
+	}))
+}
+
+// damaged names the file in an error over what it holds.
+func (s *Snapshot) damaged(err error) error {
+	if err == nil {
+		return nil
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	size, err := f.Size()
-	if err != nil {
-		return err
-	}
-	hasHash := size%sectorSize == sha256.Size
-	switch {
-	case o.needHash && !hasHash:
-		return errMissingHash
-	case hasHash:
-		size -= sha256.Size
-		if !o.ignoreHash {
-			if err := checkHash(f, size); err != nil {
-				return err
-			}
-		}
-	}
-	return checkPages(f, size)
+	return fmt.Errorf("%s is damaged: %w", s.path, err)
 }
 
 // checkHash compares the SHA-256 of the first size bytes with the one behind them.
@@ -106,42 +128,37 @@ func checkHash(f vfs.File, size int64) error {
 	return nil
 }
 
-// checkBolt lets bbolt check the whole database.
-func checkBolt(tx *bolt.Tx) error {
-	var text string
-	n := 0
-	for err := range tx.Check() {
-		text += "\n" + err.Error()
-		n++
-	}
-	if n > 0 {
-		return fmt.Errorf("snapshot file integrity check failed. %d errors found.%s", n, text)
-	}
-	return nil
-}
-
-// view runs f in a transaction and turns a panic of bbolt over damaged pages into an error.
-func (s *Snapshot) view(f func(tx *bolt.Tx) error) (err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%s is damaged: %v", s.path, r)
-		}
-	}()
-	return s.db.View(f)
-}
-
 // Close ends the use of the file.
-func (s *Snapshot) Close() error { return s.db.Close() }
+func (s *Snapshot) Close() error {
+	var err error
+	if s.lock != nil {
+		err = s.lock.Close()
+	}
+	return errors.Join(err, s.f.Close())
+}
 
-// ForEach calls f with each pair in a bucket of etcd's schema, in the order of the keys. Key and
-// value are valid during the call. A bucket that does not exist has no pairs.
+// ForEach calls f with each pair in a bucket of etcd's schema, in the order of the keys, and
+// returns its error. Key and value are valid during the call. A bucket that does not exist has no
+// pairs.
 func (s *Snapshot) ForEach(bucket string, f func(key, value []byte) error) error {
-	return s.view(func(tx *bolt.Tx) error {
-		b := tx.Bucket([]byte(bucket))
-		if b == nil {
+	var failed error
+	err := s.pairs(bucket, func(key, value []byte) error {
+		failed = f(key, value)
+		return failed
+	})
+	if failed != nil {
+		return failed // not the file's fault
+	}
+	return s.damaged(err)
+}
+
+// pairs is ForEach where an error of f is one over what the file holds.
+func (s *Snapshot) pairs(bucket string, f func(key, value []byte) error) error {
+	return s.db.buckets(func(name, value []byte) error {
+		if string(name) != bucket {
 			return nil
 		}
-		return b.ForEach(f)
+		return s.db.forEach(value, f)
 	})
 }
 
@@ -153,29 +170,30 @@ type record struct {
 	revision
 	// tombstone says that the key was deleted; keyValue has only its name then.
 	tombstone bool
-	// keyValue is the encoded mvccpb.KeyValue. It is valid during the call that it was passed to. A
-	// snapshot that was itself restored with --bump-revision has an empty one: a revision without
-	// a key.
-	keyValue []byte
+	// key is the key in the bucket, keyValue the encoded mvccpb.KeyValue. They are valid during the
+	// call that it was passed to. A snapshot that was itself restored with --bump-revision has an
+	// empty one: a revision without a key.
+	key, keyValue []byte
 }
 
-// records calls f with all records in the order of their revisions.
+// records calls f with all records in the order of their revisions. An error of f is one over what
+// the file holds.
 func (s *Snapshot) records(f func(record) error) error {
-	return s.ForEach(keyBucket, func(k, v []byte) error {
+	return s.damaged(s.pairs(keyBucket, func(k, v []byte) error {
 		r, err := parseRevision(k)
 		if err != nil {
 			return fmt.Errorf("cannot parse revision key: %q err: %w", k, err)
 		}
-		r.keyValue = v
+		r.key, r.keyValue = k, v
 		return f(r)
-	})
+	}))
 }
 
 // compaction returns the last revision that was compacted, and the one that a compaction not
 // finished yet asked for; -1 stands for none.
 func (s *Snapshot) compaction() (finished, scheduled int64, err error) {
 	finished, scheduled = -1, -1
-	err = s.ForEach(metaBucket, func(k, v []byte) error {
+	err = s.damaged(s.pairs(metaBucket, func(k, v []byte) error {
 		var to *int64
 		switch string(k) {
 		case "finishedCompactRev":
@@ -191,7 +209,7 @@ func (s *Snapshot) compaction() (finished, scheduled int64, err error) {
 		}
 		*to = r.main
 		return nil
-	})
+	}))
 	return finished, scheduled, err
 }
 

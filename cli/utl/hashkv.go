@@ -113,19 +113,15 @@ func (s *Snapshot) HashKV(rev int64) (HashKV, error) {
 	}
 	hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	hash.Write([]byte(keyBucket)) // a hash never fails
-	err = s.ForEach(keyBucket, func(k, v []byte) error {
-		r, err := parseRevision(k)
-		if err != nil {
-			return fmt.Errorf("cannot parse revision key: %q err: %w", k, err)
-		}
+	err = s.records(func(r record) error {
 		_, kept := keep[r.revision]
 		switch {
 		case r.main > rev:
 		case r.main <= compacted && len(keep) > 0 && !kept:
 		case r.main == compacted && r.tombstone:
 		default:
-			hash.Write(k)
-			hash.Write(v)
+			hash.Write(r.key)
+			hash.Write(r.keyValue)
 		}
 		return nil
 	})

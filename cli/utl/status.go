@@ -6,7 +6,6 @@ import (
 	"regexp"
 
 	"github.com/spf13/cobra"
-	bolt "go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
 
@@ -83,25 +82,27 @@ func (s *Snapshot) Status() (Status, error) {
 	var st Status
 	hash := crc32.New(crc32.MakeTable(crc32.Castagnoli))
 	alive := make(map[string]struct{})
-	err := s.view(func(tx *bolt.Tx) error {
-		st.TotalSize = tx.Size()
-		st.Version = storageVersion(tx)
-		return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
-			hash.Write(name) // a hash never fails
-			err := b.ForEach(func(k, v []byte) error {
-				hash.Write(k)
-				hash.Write(v)
-				if string(name) != keyBucket {
-					return nil
-				}
-				return st.addRecord(alive, k, v)
-			})
-			if err != nil {
-				return fmt.Errorf("error during bucket key iteration, name: %q err: %w", name, err)
+	version, err := s.storageVersion()
+	if err != nil {
+		return Status{}, err
+	}
+	st.TotalSize, st.Version = s.db.size(), version
+	err = s.damaged(s.db.buckets(func(name, value []byte) error {
+		hash.Write(name) // a hash never fails
+		isKeys := string(name) == keyBucket
+		err := s.db.forEach(value, func(k, v []byte) error {
+			hash.Write(k)
+			hash.Write(v)
+			if !isKeys {
+				return nil
 			}
-			return nil
+			return st.addRecord(alive, k, v)
 		})
-	})
+		if err != nil {
+			return fmt.Errorf("error during bucket key iteration, name: %q err: %w", name, err)
+		}
+		return nil
+	}))
 	if err != nil {
 		return Status{}, err
 	}
@@ -133,14 +134,12 @@ func (st *Status) addRecord(alive map[string]struct{}, k, v []byte) error {
 var semanticVersion = regexp.MustCompile(`^\d+\.\d+\.\d+(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?$`)
 
 // storageVersion reads the version of the schema, "" where there is none that can be read.
-func storageVersion(tx *bolt.Tx) string {
-	meta := tx.Bucket([]byte(metaBucket))
-	if meta == nil {
-		return ""
-	}
-	v := string(meta.Get([]byte("storageVersion")))
-	if !semanticVersion.MatchString(v) {
-		return ""
-	}
-	return v
+func (s *Snapshot) storageVersion() (version string, err error) {
+	err = s.ForEach(metaBucket, func(k, v []byte) error {
+		if string(k) == "storageVersion" && semanticVersion.Match(v) {
+			version = string(v)
+		}
+		return nil
+	})
+	return version, err
 }

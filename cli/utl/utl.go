@@ -58,7 +58,7 @@ type Config struct {
 	Stdout io.Writer
 	Stderr io.Writer
 
-	// FS is the file system. Snapshots are mapped by bbolt, so it must be the operating system's.
+	// FS is the file system. Files are locked by bbolt, so it must be the operating system's.
 	FS vfs.FS
 	// DataDir knows Cairn's data directories.
 	DataDir DataDir
