@@ -2,6 +2,7 @@ package wal
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -359,13 +360,12 @@ type crash struct {
 	op      vfs.Op
 }
 
+// crashSeeds makes a long run: go test ./wal -run TestCrashes -seeds 10000
+var crashSeeds = flag.Uint64("seeds", 60, "how many lives TestCrashes leads")
+
 // TestCrashes stops the machine at random steps, looks at what is left, and goes on from there.
 func TestCrashes(t *testing.T) {
-	seeds := uint64(150)
-	if testing.Short() {
-		seeds = 20
-	}
-	for seed := range seeds {
+	for seed := range *crashSeeds {
 		rng := rand.New(rand.NewPCG(seed, 2))
 		fs := vfs.NewMem()
 		now := newModel()
