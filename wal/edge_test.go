@@ -131,7 +131,7 @@ func TestResetBack(t *testing.T) {
 	wantLog(t, mustOpen(t, fs.CrashClone(nil), Options{}), "21-22: 21/3 22/3 {1 1 20}")
 }
 
-// TestNoSpaceInSync: a full disk is harmless where space is reserved, and final where a sync says so.
+// TestNoSpaceInSync: a full disk is harmless where space is reserved, final where a sync says so.
 func TestNoSpaceInSync(t *testing.T) {
 	for _, kind := range []vfs.OpKind{vfs.OpWrite, vfs.OpSyncData} {
 		fs := vfs.NewFaulty(vfs.NewMem())
