@@ -257,10 +257,18 @@ func TestCompactShowsWithPublish(t *testing.T) {
 	}
 }
 
-// TestUnwrittenRecord keeps a payload that was read before it was flushed while the log's buffer goes
-// on.
+// TestUnwrittenRecord keeps a payload that was read before it was flushed while the log's buffer
+// goes on.
 func TestUnwrittenRecord(t *testing.T) {
-	s, log, _ := newStore(t)
+	log, err := revlog.Open(vfs.NewMem(), testDir, revlog.Options{}, revlog.Mark{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(log, FirstRev, NeverCompacted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, "large", strings.Repeat("x", 1<<20)) // so that the log has a buffer
 	tx := s.Begin()
 	if _, _, err := tx.Put([]byte("a"), []byte("first"), 0); err != nil {
 		t.Fatal(err)
@@ -271,8 +279,8 @@ func TestUnwrittenRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := bytes.Clone(kv)
-	for i := range 1000 { // fills segments, which flushes
-		if _, _, err := tx.Put(fmt.Appendf(nil, "b%d", i), make([]byte, 100), 0); err != nil {
+	for i := range 40 { // fills the log's buffer, which is flushed and used again
+		if _, _, err := tx.Put(fmt.Appendf(nil, "b%d", i), make([]byte, 1<<19), 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -445,8 +445,13 @@ func (b *suite) checkStats() {
 	st := b.s.Stats()
 	left := b.m.retained(b.m.rev)
 	keys := map[string]bool{}
+	var live int64 // bytes of records: a header of 24, padded to 8
 	for _, c := range left {
 		keys[string(c.kv.Key)] = true
+		live += int64(24+wire.SizeKeyValue(&c.kv)+7) &^ 7
+	}
+	if got := b.log.Stats().LiveBytes(); got < live {
+		b.t.Fatalf("the log counts %d bytes as live, the index needs %d", got, live)
 	}
 	if st.Keys != len(b.m.at(b.m.rev)) || st.Versions != len(left) || st.IndexKeys != len(keys) {
 		b.t.Fatalf("%+v, want %d versions of %d keys", st, len(left), len(keys))

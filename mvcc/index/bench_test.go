@@ -145,3 +145,22 @@ func BenchmarkCompact1M(b *testing.B) {
 	b.ReportMetric(float64(worst.Microseconds()), "worst-µs")
 	b.ReportMetric(float64(total.Nanoseconds())/float64(b.N)/benchKeys, "ns/key")
 }
+
+// BenchmarkHotKey reads versions of a key that has a million.
+func BenchmarkHotKey(b *testing.B) {
+	x := New()
+	key := []byte("hot")
+	for i := range int64(benchKeys) {
+		_, _ = x.Put(key, Version{Main: i + 2, Create: 2, Version: i + 1, Pos: 1})
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	id := x.Find(key)
+	b.ReportAllocs()
+	for b.Loop() {
+		rev := 2 + r.Int64N(benchKeys)
+		if v, _ := x.At(id, rev); v.Main != rev {
+			b.Fatal(v)
+		}
+	}
+	b.ReportMetric(float64(x.nodesUsed*32)/benchKeys, "B/version")
+}

@@ -42,7 +42,7 @@ func (x *Index) CompactStep(units int, dropped []uint64) (_ []uint64, done bool)
 		switch {
 		case c.tail != 0:
 			n := x.nodes.at(c.tail)
-			if n.sub&nodeLife == 0 {
+			if n.isVersion() {
 				dropped = append(dropped, n.pos)
 			}
 			next := n.older
@@ -64,48 +64,39 @@ func (x *Index) CompactStep(units int, dropped []uint64) (_ []uint64, done bool)
 	}
 }
 
-// compactWalk looks at one version of the key in work: either it may be the last that is needed,
-// and the rest is cut off, or the walk goes on behind it. Keys get versions between two steps, in
-// front only, so a node behind which all is older stays that.
+// compactWalk looks at one node of the key in work: either it is the last that is needed, and the
+// rest is cut off, or the walk goes on behind it. Keys get versions between two steps, in front
+// only, so a node behind which all is older stays that.
 func (x *Index) compactWalk(dropped []uint64) (_ []uint64, cost int) {
 	c := &x.compactor
 	e := x.entries.at(c.id)
-	if c.before == 0 {
-		if e.main <= c.rev {
-			c.tail, e.older = e.older, 0
-			if e.flags&entryTomb != 0 && e.main < c.rev {
-				dropped = append(dropped, e.pos)
-				x.remove(c.id)
-				c.id = 0
-				return dropped, removeCost
-			}
-			x.compacted(e)
-			return dropped, 0
+	link := &e.older
+	if c.before != 0 {
+		link = &x.nodes.at(c.before).older
+	} else if e.main <= c.rev {
+		c.tail, e.older = e.older, 0
+		if e.flags&entryTomb != 0 && e.main < c.rev {
+			dropped = append(dropped, e.pos)
+			x.remove(c.id)
+			c.id = 0
+			return dropped, removeCost
 		}
-		if e.older == 0 {
-			x.compacted(e)
-			return dropped, 0
-		}
-		if n := x.nodes.at(e.older); n.main <= c.rev {
-			c.tail = x.cut(&e.older, n)
-			x.compacted(e)
-			return dropped, 0
-		}
-		c.before = e.older
-		return dropped, 0
-	}
-	b := x.nodes.at(c.before)
-	if b.older == 0 {
 		x.compacted(e)
 		return dropped, 0
 	}
-	n := x.nodes.at(b.older)
-	if n.sub&nodeLife == 0 && n.main <= c.rev {
-		c.tail = x.cut(&b.older, n)
+	if *link == 0 {
 		x.compacted(e)
 		return dropped, 0
 	}
-	c.before = b.older
+	switch n := x.nodes.at(*link); {
+	case n.isVersion() && n.main <= c.rev:
+		c.tail = x.cut(link, n)
+		x.compacted(e)
+	case n.isSkip() && n.pos != 0 && x.stays(n.main):
+		c.before = uint32(n.pos)
+	default:
+		c.before = *link
+	}
 	return dropped, 0
 }
 

@@ -24,13 +24,14 @@
 //	                  |
 //	                  v id
 //	entry, 56 bytes   create 64 | version 64 | main 64 | lease 64 | pos 64 | key 32 |
-//	                  flags 4, key length 28 | sub 32 | older 32
+//	                  flags 8, key length 24 | sub 32 | older 32
 //	                  |                                     |
 //	                  v key                                 v older
 //	arena             key bytes, one list of                node, 32 bytes: main 64 | pos 64 |
 //	                  slots per size class                  lease 64 | kind 2, sub 30 | older 32
 //
-// Create revision and version of an older version follow from the newer one's: within one life of
-// a key the create revision stays and the version counts down. Where a life ended, a tombstone, a
-// node of the kind "life" carries the two numbers of the life before.
+// Create revision and version of an older version follow from the newer one's: within one life of a
+// key the create revision stays and the version counts down. Where a life ended, at a tombstone,
+// a node of the kind "life" carries the two numbers of the life before. Every 32 versions a node of
+// the kind "skip" leads far ahead, so that a key with a million versions is no slow one.
 package index

@@ -19,15 +19,22 @@ const (
 var ErrFull = errors.New("key index is full")
 
 const (
-	entryLenBits = 28
+	entryLenBits = 24
 	nodeSubBits  = 30
 
-	entryUsed  = 1 << 31 // the entry is a key, not on the free list
-	entryTomb  = 1 << 30 // the newest version is a tombstone
-	entryDirty = 1 << 29 // the entry is in the queue of the compactor
+	entryUsed  = 1 << 31            // the entry is a key, not on the free list
+	entryTomb  = 1 << 30            // the newest version is a tombstone
+	entryDirty = 1 << 29            // the entry is in the queue of the compactor
+	entryCount = 31 << entryLenBits // number of versions, modulo skipEvery
+	countOne   = 1 << entryLenBits
 
-	nodeTomb = 1 << 31 // the version is a tombstone
-	nodeLife = 1 << 30 // no version: main and pos hold create and version of the life before
+	nodeTomb  = 1 << 31 // a version that is a tombstone
+	nodeExtra = 1 << 30 // not a version
+	nodeLife  = nodeExtra
+	nodeSkip  = nodeExtra | nodeTomb
+
+	// maxNodes leaves room for the nodes of one more version.
+	maxNodes = 1<<32 - 16
 )
 
 // entry is a key and its newest version. While that is a tombstone, create and version are those
@@ -38,21 +45,29 @@ type entry struct {
 	lease           int64
 	pos             uint64
 	key             uint32 // slot in the arena
-	flags           uint32 // entryUsed, entryTomb, entryDirty, length of the key
+	flags           uint32 // entryUsed, entryTomb, entryDirty, entryCount, length of the key
 	sub             uint32
 	older           uint32 // node of the version before; in the free list: the next free entry
 }
 
-// node is an older version of a key, or (nodeLife) what is known of the life before a tombstone.
-// Nodes of a key are linked newest first. A node of kind life stands between a tombstone and the
-// version before it, if there is one.
+// node is an older version of a key, or tells something of the versions behind it. The nodes of a
+// key are linked newest first.
+//
+//	version  all fields are what they say; nodeTomb for a tombstone
+//	life     main and pos hold create revision and version of the version behind it: stands
+//	         between a tombstone and the version before it, and behind each skip
+//	skip     pos is an older skip (0: none), main the main revision of the version behind that
+//	         one, sub the number of the skip: see chain.go
 type node struct {
 	main  int64
 	pos   uint64
 	lease int64
-	sub   uint32 // nodeTomb, nodeLife, sub revision
+	sub   uint32 // kind, sub revision
 	older uint32 // in the free list: the next free node
 }
+
+func (n *node) isVersion() bool { return n.sub&nodeExtra == 0 }
+func (n *node) isSkip() bool    { return n.sub&nodeSkip == nodeSkip }
 
 // Version is one version of a key.
 type Version struct {
@@ -77,7 +92,7 @@ type Index struct {
 	freeEntry, freeNode uint32 // heads of the free lists
 	count               int    // entries in use
 	live                int    // of which the newest version is no tombstone
-	versions            int    // nodes in use, without those of kind life
+	versions            int    // nodes in use that are versions
 	nodesUsed           int    // nodes in use
 	unordered           bool   // Restore is running: the tree is not kept
 
@@ -217,32 +232,24 @@ func (e *entry) set(v Version) {
 
 // push puts a version before those that the key has.
 func (x *Index) push(id uint32, v Version) error {
-	e := x.entries.at(id)
-	wasTomb := e.flags&entryTomb != 0
-	older := e.older
-	if wasTomb && older != 0 {
-		life := x.newNode(node{main: e.create, pos: uint64(e.version), sub: nodeLife, older: older})
-		if life == 0 {
-			return ErrFull
-		}
-		older = life
-	}
-	n := node{main: e.main, pos: e.pos, lease: e.lease, sub: e.sub, older: older}
-	if wasTomb {
-		n.sub |= nodeTomb
-	}
-	newest := x.newNode(n)
-	if newest == 0 {
-		if older != e.older {
-			x.dropNode(older)
-		}
+	if x.nodesUsed > maxNodes {
 		return ErrFull
 	}
-	e.older = newest
-	e.set(v)
+	e := x.entries.at(id)
+	wasTomb := e.flags&entryTomb != 0
+	n := node{main: e.main, pos: e.pos, lease: e.lease, sub: e.sub, older: e.older}
 	if wasTomb {
+		n.sub |= nodeTomb
+		if e.older != 0 {
+			n.older = x.newNode(e.life(e.older))
+		}
 		x.live++
 	}
+	e.older = x.newNode(n)
+	if e.flags = e.flags&^entryCount | (e.flags+countOne)&entryCount; e.flags&entryCount == 0 {
+		x.addSkip(e)
+	}
+	e.set(v)
 	if v.Tombstone {
 		x.live--
 	}
@@ -250,16 +257,23 @@ func (x *Index) push(id uint32, v Version) error {
 	return nil
 }
 
+// life is the node that stands before node older, the version that the entry has or, in a
+// tombstone, had.
+func (e *entry) life(older uint32) node {
+	return node{main: e.create, pos: uint64(e.version), sub: nodeLife, older: older}
+}
+
+// newNode takes a node; push has made sure that there is one.
 func (x *Index) newNode(n node) uint32 {
 	id := x.freeNode
 	if id != 0 {
 		x.freeNode = x.nodes.at(id).older
-	} else if id = x.nodes.grow(); id == 0 {
-		return 0
+	} else {
+		id = x.nodes.grow()
 	}
 	*x.nodes.at(id) = n
 	x.nodesUsed++
-	if n.sub&nodeLife == 0 {
+	if n.isVersion() {
 		x.versions++
 	}
 	return id
@@ -267,7 +281,7 @@ func (x *Index) newNode(n node) uint32 {
 
 func (x *Index) dropNode(id uint32) {
 	n := x.nodes.at(id)
-	if n.sub&nodeLife == 0 {
+	if n.isVersion() {
 		x.versions--
 	}
 	x.nodesUsed--

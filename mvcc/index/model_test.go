@@ -209,34 +209,89 @@ func write(t *testing.T, r *rand.Rand, x *Index, m *model, keys int) {
 }
 
 func TestReadsDuringCompaction(t *testing.T) {
-	r := rand.New(rand.NewPCG(7, 7))
-	x, m := New(), newModel()
-	for range 30 {
-		for range 100 {
-			write(t, r, x, m, 50)
+	for _, keys := range []int{1, 3, 50} {
+		r := rand.New(rand.NewPCG(7, uint64(keys)))
+		x, m := New(), newModel()
+		for range 20 {
+			for range 200 {
+				write(t, r, x, m, keys)
+			}
+			rev := m.compact + 1 + r.Int64N(m.rev-m.compact)
+			x.CompactBegin(rev)
+			for done := false; !done; {
+				_, done = x.CompactStep(10, nil) // faster than the writes, or it never ends
+				write(t, r, x, m, keys)
+				readsFrom(t, x, m, rev+r.Int64N(m.rev-rev+1))
+			}
+			m.compaction(rev)
 		}
-		rev := m.compact + 1 + r.Int64N(m.rev-m.compact)
-		x.CompactBegin(rev)
-		for done := false; !done; {
-			_, done = x.CompactStep(10, nil) // faster than the writes, or it never ends
-			write(t, r, x, m, 50)
-			at := rev + r.Int64N(m.rev-rev+1)
-			for name := range m.keys {
-				want, ok := m.at(name, at)
-				id := x.Find([]byte(name))
-				if !ok || want.Tombstone {
-					if id == 0 {
-						continue
-					}
-					if v, ok := x.At(id, at); ok && !v.Tombstone {
-						t.Fatalf("At(%q, %d) = %+v, want none", name, at, v)
-					}
-				} else if v, _ := x.At(id, at); v != want {
-					t.Fatalf("At(%q, %d) = %+v, want %+v", name, at, v, want)
-				}
+	}
+}
+
+// readsFrom compares what is there at a revision, which is not below the pass under way.
+func readsFrom(t *testing.T, x *Index, m *model, rev int64) {
+	t.Helper()
+	for name := range m.keys {
+		want, ok := m.at(name, rev)
+		var got Version
+		if id := x.Find([]byte(name)); id != 0 {
+			got, _ = x.At(id, rev)
+		}
+		if ok && want.Tombstone || !ok {
+			if got != (Version{}) && !got.Tombstone {
+				t.Fatalf("At(%q, %d) = %+v, want none", name, rev, got)
+			}
+		} else if got != want {
+			t.Fatalf("At(%q, %d) = %+v, want %+v", name, rev, got, want)
+		}
+	}
+}
+
+// TestManyVersions writes one key so often that skips of three levels arise, with lives that end
+// now and then, and compacts in between.
+func TestManyVersions(t *testing.T) {
+	r := rand.New(rand.NewPCG(9, 9))
+	x := New()
+	var all []Version
+	v := Version{Main: 1}
+	key := []byte("hot")
+	first := 0 // in all: what is not compacted
+	for range 6 {
+		for range 20_000 {
+			v.Main++
+			v.Pos = uint64(v.Main)
+			dead := v.Tombstone
+			if v.Tombstone = !dead && v.Main > 2 && r.IntN(1000) == 0; v.Tombstone {
+				v.Create, v.Version = 0, 0
+			} else if v.Version++; dead || v.Main == 2 {
+				v.Create, v.Version = v.Main, 1
+			}
+			if _, err := x.Put(key, v); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, v)
+		}
+		id := x.Find(key)
+		for range 2000 {
+			want := all[first+r.IntN(len(all)-first)]
+			if got, ok := x.At(id, want.Main); !ok || got != want {
+				t.Fatalf("At(%d) = %+v, want %+v", want.Main, got, want)
+			}
+			if !x.Has(key, want.Main, 0) || x.Has(key, want.Main, 1) {
+				t.Fatalf("Has(%d)", want.Main)
 			}
 		}
-		m.compaction(rev)
+		first += r.IntN(len(all) - first)
+		x.CompactBegin(all[first].Main)
+		dropped := 0
+		for done := false; !done; {
+			var pos []uint64
+			pos, done = x.CompactStep(1000, nil)
+			dropped += len(pos)
+		}
+		if x.Versions() != len(all)-first {
+			t.Fatalf("%d versions, want %d", x.Versions(), len(all)-first)
+		}
 	}
 }
 
