@@ -169,7 +169,7 @@ func (r *runner) compareStreams() (what string, taken [2]map[int]int, events int
 			}
 			windows[i] = w
 		}
-		if d := windows[0].diff(windows[1]); d != "" {
+		if d := windows[0].diff(windows[1], r.pair.StrictWatch); d != "" {
 			return fmt.Sprintf("stream %d: %s", n, d), taken, 0
 		}
 		for _, t := range windows[0].watchers {

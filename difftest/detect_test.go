@@ -204,7 +204,7 @@ func faulty(f fault) *Pair {
 		return &faultyStream{ClientStream: s, f: f}, err
 	}
 	return &Pair{
-		Tools: tools, Programs: [2]string{*flagRef, *flagRef},
+		Tools: tools, Programs: [2]string{*flagRef, *flagRef}, StrictWatch: true,
 		Options: [2][]grpc.DialOption{1: {
 			grpc.WithUnaryInterceptor(unary), grpc.WithStreamInterceptor(stream),
 		}},

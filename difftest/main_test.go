@@ -19,6 +19,8 @@ var (
 	flagReplay = flag.String("replay", "", "file with a script to run instead of random ones")
 	flagFails  = flag.String("failures", "", "directory for scripts that fail (default: the "+
 		"system's temporary directory)")
+	flagStrict = flag.Bool("strict-watch", false, "compare also how events are spread over "+
+		"responses of a watch")
 	flagHashes = flag.Bool("compaction-hashes", false, "compare HashKV also at revisions that were "+
 		"compacted since the last start")
 	flagShrink = flag.Bool("shrink", true, "cut a failing script down")
@@ -67,6 +69,6 @@ func chosen(t *testing.T) *Pair {
 	}
 	return &Pair{
 		Tools: tools, Programs: [2]string{*flagRef, *flagSut}, Options: [2][]grpc.DialOption{},
-		CompactionHashes: *flagHashes,
+		CompactionHashes: *flagHashes, StrictWatch: *flagStrict,
 	}
 }

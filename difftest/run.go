@@ -25,6 +25,11 @@ type Pair struct {
 	Programs [2]string // names for Toolbox.Path
 	Options  [2][]grpc.DialOption
 
+	// StrictWatch compares not just the events of a watcher but how they are spread over responses
+	// and the revisions in their headers. Two etcds agree on that as long as a watcher does not
+	// lag; Cairn may put several revisions into one response.
+	StrictWatch bool
+
 	// CompactionHashes compares HashKV also at revisions that were compacted since the last start.
 	// There etcd answers, until it is restarted, what it computed while it compacted: the hash as
 	// of the compaction before. Cairn computes the hash anew, as etcd does after a restart.
