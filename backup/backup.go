@@ -12,7 +12,8 @@
 //	                 scheduledCompactRev, finishedCompactRev
 //	members_removed, auth, authUsers, authRoles: made, and empty
 //
-// Integers are big-endian. Facts from etcd server/storage/schema and server/storage/mvcc/revision.go.
+// Integers are big-endian. Facts from etcd server/storage/schema and
+// server/storage/mvcc/revision.go.
 package backup
 
 import (

@@ -121,7 +121,9 @@ func TestRefused(t *testing.T) {
 	for key, value := range map[string]string{
 		"z": "1", string(appendRevision(nil, cairn.Revision{Main: 9}, true)): "no message",
 	} {
-		change(func(tx *bbolt.Tx) error { return tx.Bucket(bucketKey).Put([]byte(key), []byte(value)) })
+		change(func(tx *bbolt.Tx) error {
+			return tx.Bucket(bucketKey).Put([]byte(key), []byte(value))
+		})
 		_, err := ReadRecords(file{t, name}, func(revlog.Record) error { return nil })
 		if !errors.Is(err, ErrNotBackup) {
 			t.Errorf("record %q = %q: %v", key, value, err)

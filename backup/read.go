@@ -21,12 +21,12 @@ import (
 // Errors of Read and ReadRecords.
 var (
 	ErrNotBackup = errors.New("not a backup of etcd or Cairn")
-	ErrAuth      = errors.New("the backup has authentication enabled, which this version of cairn " +
-		"cannot enforce; disable it with `etcdctl auth disable` before the backup is made")
+	ErrAuth      = errors.New("the backup has authentication enabled, which this version of " +
+		"cairn cannot enforce; disable it with `etcdctl auth disable` before the backup is made")
 )
 
-// Source gives the pairs of a bucket of a backup file in the order of their keys; a bucket that is not
-// there has none. Key and value are valid during the call of fn, whose error it returns.
+// Source gives the pairs of a bucket of a backup file in the order of their keys; a bucket that is
+// not there has none. Key and value are valid during the call of fn, whose error it returns.
 type Source interface {
 	ForEach(bucket string, fn func(key, value []byte) error) error
 }
@@ -53,8 +53,9 @@ func Read(src Source) (*State, error) {
 }
 
 func decodeRevision(key []byte) (r cairn.Revision, tombstone bool, err error) {
-	if len(key) < revisionBytes || key[8] != '_' ||
-		len(key) > revisionBytes && (len(key) > revisionBytes+1 || key[revisionBytes] != tombstoneMark) {
+	whole := len(key) == revisionBytes ||
+		len(key) == revisionBytes+1 && key[revisionBytes] == tombstoneMark
+	if !whole || key[8] != '_' {
 		return r, false, fmt.Errorf("%w: %x is no revision", ErrNotBackup, key)
 	}
 	r.Main = int64(binary.BigEndian.Uint64(key))

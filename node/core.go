@@ -9,9 +9,9 @@ import (
 )
 
 // Core is consensus as a pure machine around raft.RawNode: ticks, proposals and messages go in;
-// writes, messages to send, entries to apply and read points come out of Ready. It does no I/O, starts
-// no goroutine and reads no clock, so that a simulator can run a whole cluster in one thread.
-// It is not safe for concurrent use.
+// writes, messages to send, entries to apply and read points come out of Ready. It does no I/O,
+// starts no goroutine and reads no clock, so that a simulator can run a whole cluster in one
+// thread. It is not safe for concurrent use.
 //
 // The owner's loop:
 //

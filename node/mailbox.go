@@ -2,8 +2,8 @@ package node
 
 import "sync"
 
-// mailbox hands values from many goroutines to one owner: a slice under a lock and one wake-up for all
-// that is in it. Its bound is its callers': they refuse or wait before they put.
+// mailbox hands values from many goroutines to one owner: a slice under a lock and one wake-up for
+// all that is in it. Its bound is its callers': they refuse or wait before they put.
 type mailbox[T any] struct {
 	mu    sync.Mutex
 	items []T

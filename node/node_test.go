@@ -48,7 +48,8 @@ func openRig(fs vfs.FS, sequence uint64) (*rig, error) {
 			return nil, err
 		}
 	}
-	l, err := revlog.Open(fs, "revlog", revlog.Options{SegmentBytes: revlog.MinSegmentBytes}, img.Mark)
+	small := revlog.Options{SegmentBytes: revlog.MinSegmentBytes}
+	l, err := revlog.Open(fs, "revlog", small, img.Mark)
 	if err != nil {
 		return nil, err
 	}
@@ -238,7 +239,8 @@ func TestCrash(t *testing.T) {
 			}
 			for key, rev := range m.acked {
 				if _, got := r.value(t, key); got < rev {
-					t.Errorf("seed %d moment %d: %s is at %d, %d was acknowledged", seed, i, key, got, rev)
+					t.Errorf("seed %d moment %d: %s is at %d, %d was acknowledged",
+						seed, i, key, got, rev)
 				}
 			}
 			r.close(t)

@@ -45,8 +45,8 @@ func (q *readQueue) put(done func(error), now time.Time) {
 	q.mu.Unlock()
 }
 
-// stepReads begins a round if someone waits, asks again if there was no answer, and answers the reads
-// whose point the state has reached.
+// stepReads begins a round if someone waits, asks again if there was no answer, and answers the
+// reads whose point the state has reached.
 func (n *Node) stepReads(now time.Time) {
 	q := n.reads
 	if len(q.round) == 0 {
@@ -74,7 +74,8 @@ func (n *Node) askRead(now time.Time) {
 	}
 }
 
-// readPoints takes the answers to rounds; an answer to an earlier asking of the same round is as good.
+// readPoints takes the answers to rounds; an answer to an earlier asking of the same round is as
+// good.
 func (n *Node) readPoints(states []raft.ReadState) {
 	q := n.reads
 	for _, s := range states {

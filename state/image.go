@@ -51,7 +51,8 @@ const (
 func NewImage(local uint64, members *member.Set) *Image {
 	img := &Image{
 		Local: local, Index: 1, Term: 1, Rev: 1, CompactRev: noCompaction,
-		Conf: &raftpb.ConfState{}, Leases: lease.NewTable(), Alarms: new(alarm.Set), Members: members,
+		Conf: &raftpb.ConfState{}, Leases: lease.NewTable(), Alarms: new(alarm.Set),
+		Members: members,
 	}
 	for _, m := range members.List() {
 		img.Conf.Voters = append(img.Conf.Voters, m.ID)

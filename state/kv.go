@@ -45,8 +45,8 @@ func (m *Machine) checkLease(p *cairn.PutRequest) error {
 	return nil
 }
 
-// putInto executes a put that was checked; prev is the key's version before it. replyErr concerns the
-// reply alone: the put has happened. err is fatal.
+// putInto executes a put that was checked; prev is the key's version before it. replyErr concerns
+// the reply alone: the put has happened. err is fatal.
 func (m *Machine) putInto(
 	tx *mvcc.Tx, p *cairn.PutRequest, prev mvcc.Version, had bool,
 ) (prevKV []byte, replyErr, err error) {

@@ -4,9 +4,9 @@
 //
 // # Contract
 //
-// The machine is pure: the same commands give the same state on every member. It reads no clock, draws
-// no random number and depends on no map's order; what is not deterministic was decided before
-// the command was proposed. Its only side effect is the record log below package mvcc.
+// The machine is pure: the same commands give the same state on every member. It reads no clock,
+// draws no random number and depends on no map's order; what is not deterministic was decided
+// before the command was proposed. Its only side effect is the record log below package mvcc.
 //
 // The applier (package node) is the caller's loop:
 //
@@ -215,8 +215,9 @@ func (m *Machine) execute(dst []byte, kind command.Kind, request []byte) ([]byte
 	return dst, fmt.Errorf("%w: %v", command.ErrVersion, kind)
 }
 
-// refusal is the error by which an alarm refuses commands (etcd server/etcdserver/apply: corrupt.go,
-// capped.go). A transaction is refused by NOSPACE only if it puts: applyTxn looks itself.
+// refusal is the error by which an alarm refuses commands (etcd server/etcdserver/apply:
+// corrupt.go, capped.go). A transaction is refused by NOSPACE only if it puts: applyTxn looks
+// itself.
 func (m *Machine) refusal(kind command.Kind) error {
 	switch kind {
 	case command.Put, command.DeleteRange, command.Txn, command.Compact, command.LeaseGrant,

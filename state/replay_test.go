@@ -218,8 +218,8 @@ func run(t *testing.T, m *Machine, entries [][]byte, end int) (replies []string)
 	return replies
 }
 
-// A machine that crashed and replayed what was behind its checkpoint, some of it twice, is the machine
-// that did not: same replies, same image, same hash.
+// A machine that crashed and replayed what was behind its checkpoint, some of it twice, is the
+// machine that did not: same replies, same image, same hash.
 func TestReplay(t *testing.T) {
 	for seed := range uint64(60) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {

@@ -3,7 +3,6 @@ package state
 import (
 	"fmt"
 
-	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/lease"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -111,7 +110,7 @@ func (m *Machine) applyMemberAttributes(dst, request []byte) ([]byte, error) {
 		return dst, err
 	}
 	attrs := r.GetMemberAttributes()
-	m.members.SetAttributes(cairn.MemberID(r.GetMember_ID()), attrs.GetName(), attrs.GetClientUrls())
+	m.members.SetAttributes(r.GetMember_ID(), attrs.GetName(), attrs.GetClientUrls())
 	return dst, nil
 }
 

@@ -11,9 +11,9 @@ import (
 	"github.com/cairnkv/cairn/wire"
 )
 
-// txnRunner executes one transaction as etcd does (server/etcdserver/txn/txn.go): first all compares,
-// of nested transactions too, on the state before it; then the checks of every operation on the
-// chosen path, so that nothing was written when one fails; then the operations.
+// txnRunner executes one transaction as etcd does (server/etcdserver/txn/txn.go): first all
+// compares, of nested transactions too, on the state before it; then the checks of every operation
+// on the chosen path, so that nothing was written when one fails; then the operations.
 type txnRunner struct {
 	m        *Machine
 	r        mvcc.Reader
@@ -274,8 +274,8 @@ func (x *txnRunner) executeOp(dst []byte, op *cairn.Op) ([]byte, error) {
 	return dst, nil
 }
 
-// laterError keeps a read's error for the end of a transaction that writes: what was decided must be
-// carried out on every member, whatever one of them can read.
+// laterError keeps a read's error for the end of a transaction that writes: what was decided must
+// be carried out on every member, whatever one of them can read.
 func (x *txnRunner) laterError(err error) error {
 	x.replyErr = errors.Join(x.replyErr, damaged(err))
 	return nil

@@ -1,5 +1,5 @@
-// Package upkeep is the leader's duties as pure machines: each is told the time and what happened, and
-// answers with what ought to be proposed. Nothing here starts a goroutine, reads a clock or
+// Package upkeep is the leader's duties as pure machines: each is told the time and what happened,
+// and answers with what ought to be proposed. Nothing here starts a goroutine, reads a clock or
 // proposes by itself; package server drives it.
 package upkeep
 
@@ -15,19 +15,21 @@ import (
 
 // Limits and intervals of the lessor.
 const (
-	// maxRevokesPerTick bounds the leases that one tick ends (etcd: 1000 a second, ticks of 500 ms).
+	// maxRevokesPerTick bounds the leases that one tick ends (etcd: 1000 a second, ticks of 500
+	// ms).
 	maxRevokesPerTick = 500
 	// maxCheckpointsPerTick bounds the leases in one checkpoint command (etcd: 1000).
 	maxCheckpointsPerTick = 1000
 	// checkpointInterval is how often the time left of a long lease is written to the log, so that
-	// a new leader does not begin its life anew (etcd server/lease, defaultLeaseCheckpointInterval).
+	// a new leader does not begin its life anew (etcd server/lease,
+	// defaultLeaseCheckpointInterval).
 	checkpointInterval = 5 * time.Minute
 	// revokeRetry is when an ended lease that is still there is revoked again.
 	revokeRetry = 3 * time.Second
 )
 
-// Lessor keeps the clocks of the leases while this member leads. Its methods are safe for concurrent
-// use: clients renew, the applier reports, the owner ticks.
+// Lessor keeps the clocks of the leases while this member leads. Its methods are safe for
+// concurrent use: clients renew, the applier reports, the owner ticks.
 type Lessor struct {
 	mu      sync.Mutex
 	primary bool
@@ -196,8 +198,8 @@ type Checkpoint struct {
 	Remaining int64
 }
 
-// Tick returns the leases to revoke now and the checkpoints to propose, both bounded. A lease that is
-// still there after a while is returned again.
+// Tick returns the leases to revoke now and the checkpoints to propose, both bounded. A lease that
+// is still there after a while is returned again.
 func (l *Lessor) Tick(now time.Time) (revoke []cairn.LeaseID, checkpoints []Checkpoint) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -118,7 +118,8 @@ func TestLessorModel(t *testing.T) {
 				revoked, _ := l.Tick(now)
 				for id, d := range deadlines {
 					if got := slices.Contains(revoked, id); got != !now.Before(d) {
-						t.Fatalf("seed %d: lease %d due %v at %v: revoked %v", seed, id, d, now, got)
+						t.Fatalf("seed %d: lease %d due %v at %v: revoked %v",
+							seed, id, d, now, got)
 					}
 				}
 				for _, id := range revoked {

@@ -1,0 +1,41 @@
+// Command cairn is the server and its tools in one binary. What it does follows from the name that
+// it is called by, or from its first argument:
+//
+//	cairn, etcd              run a member
+//	cairn ctl, etcdctl       talk to a cluster
+//	cairn utl, etcdutl       work on backups and data directories
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairnkv/cairn/cli/ctl"
+	"github.com/cairnkv/cairn/cli/utl"
+	"github.com/cairnkv/cairn/vfs"
+)
+
+func main() {
+	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	args := os.Args[1:]
+	verb := name
+	if len(args) > 0 && (args[0] == "ctl" || args[0] == "utl") && name == "cairn" {
+		verb, name, args = args[0], name+" "+args[0], args[1:]
+	}
+	switch verb {
+	case "ctl", "etcdctl":
+		os.Exit(ctl.Main(context.Background(), ctl.Config{
+			Name: name, Args: args, Environ: os.Environ(),
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, FS: vfs.OS(),
+		}))
+	case "utl", "etcdutl":
+		os.Exit(utl.Main(context.Background(), utl.Config{
+			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr, FS: vfs.OS(),
+			DataDir: dataDir{},
+		}))
+	default:
+		os.Exit(serve(name, args))
+	}
+}

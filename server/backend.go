@@ -1,0 +1,293 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/alarm"
+	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/member"
+	"github.com/cairnkv/cairn/node"
+	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/revlog"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/upkeep"
+	v3 "github.com/cairnkv/cairn/v3"
+	"github.com/cairnkv/cairn/watch"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// backend is the member as the doors see it (v3.Backend).
+type backend struct {
+	node    *node.Node
+	machine *state.Machine
+	hub     *watch.Hub
+	lessor  *upkeep.Lessor
+	clk     clock.Clock
+	log     *slog.Logger
+	stored  func() revlog.Stats
+	backup  backupMaker
+	metrics *ops.Metrics
+	quota   int64 // bytes in use at which writes are refused; 0: none
+	chunk   int   // bytes of a piece of a streamed range
+
+	raising [3]atomic.Bool // by type: an alarm is being proposed
+}
+
+var _ v3.Backend = (*backend)(nil)
+
+// Costs of a request against the quota beyond its own bytes (etcd server/storage/quota.go).
+const (
+	entryOverheadBytes = 256
+	leaseOverheadBytes = 64
+)
+
+func (b *backend) Header() cairn.Header {
+	h := b.machine.Header()
+	h.RaftTerm = b.node.Status().Term
+	return h
+}
+
+func (b *backend) Leader() cairn.MemberID { return b.node.Status().Leader }
+
+// Propose refuses what does not fit any more and passes the rest to the node.
+func (b *backend) Propose(kind command.Kind, req []byte, done func(reply []byte, err error)) {
+	if err := b.admit(kind, req); err != nil {
+		done(nil, err)
+		return
+	}
+	b.node.Propose(kind, req, done)
+}
+
+// admit is the check before the log: at the quota the alarm is raised and the request refused, so
+// that what the state machine refuses anyway does not fill the disk.
+func (b *backend) admit(kind command.Kind, req []byte) error {
+	var cost int64
+	switch kind {
+	case command.Put, command.Txn:
+		cost = int64(len(req)) + entryOverheadBytes
+	case command.LeaseGrant:
+		cost = leaseOverheadBytes
+	default:
+		return nil
+	}
+	if b.quota <= 0 || liveBytes(b.stored())+cost <= b.quota {
+		return nil
+	}
+	if kind == command.Txn && !state.TxnPuts(req) {
+		return nil
+	}
+	b.raiseNoSpace("the quota is used up", slog.Int64("quota-size-bytes", b.quota))
+	return cairn.ErrNoSpace
+}
+
+// raiseNoSpace proposes the alarm unless it is raised or on its way.
+func (b *backend) raiseNoSpace(why string, attrs ...any) {
+	if b.raise(alarm.NoSpace) {
+		b.log.Warn("raising the NOSPACE alarm: "+why, attrs...)
+	}
+}
+
+// raiseCorrupt stops writes: stored data does not check. What is whole can still be read.
+func (b *backend) raiseCorrupt(err error) {
+	b.log.Error("stored data is damaged; raising the CORRUPT alarm", slog.Any("error", err))
+	b.raise(alarm.Corrupt)
+}
+
+func (b *backend) raise(t alarm.Type) bool {
+	if b.machine.Alarms().Active(t) || !b.raising[t].CompareAndSwap(false, true) {
+		return false
+	}
+	done := func([]byte, error) { b.raising[t].Store(false) }
+	req, err := proto.Marshal(&etcdserverpb.AlarmRequest{
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: b.machine.Local(),
+		Alarm: etcdserverpb.AlarmType(t),
+	})
+	if err != nil {
+		done(nil, err)
+		return false
+	}
+	b.node.Propose(command.Alarm, req, done)
+	return true
+}
+
+func (b *backend) Barrier(done func(reply []byte, err error)) {
+	b.node.Barrier(func(err error) { done(nil, err) })
+}
+
+func (b *backend) AppendRange(
+	ctx context.Context, dst []byte, r *cairn.RangeRequest,
+) ([]byte, error) {
+	b.metrics.Ranges.Inc()
+	h := b.Header()
+	return b.machine.Store().AppendRange(ctx, dst, &h, r)
+}
+
+func (b *backend) AppendReadTxn(
+	_ context.Context, dst []byte, t *cairn.TxnRequest,
+) ([]byte, error) {
+	return b.machine.ReadTxn(dst, t)
+}
+
+func (b *backend) StreamRange(
+	ctx context.Context, r *cairn.RangeRequest, send func(resp []byte) error,
+) error {
+	h := b.Header()
+	return b.machine.Store().StreamRange(ctx, &h, r, b.chunk, send)
+}
+
+// compactionPoll is how often a client that asked for a physical compaction is looked after.
+const compactionPoll = 10 * time.Millisecond
+
+func (b *backend) WaitCompacted(ctx context.Context, rev int64) error {
+	ticker := b.clk.NewTicker(compactionPoll)
+	defer ticker.Stop()
+	for b.machine.Store().CompactedRev() < rev {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C():
+		}
+	}
+	return nil
+}
+
+func (b *backend) OpenWatch(wake func()) v3.WatchStream {
+	return watchStream{b.hub.Open(b.Header, wake)}
+}
+
+// watchStream gives a stream of the hub the door's vocabulary.
+type watchStream struct{ *watch.Stream }
+
+func (w watchStream) Create(r v3.WatchCreate) {
+	w.Stream.Create(watch.CreateRequest{
+		Key: r.Key, End: r.End, StartRevision: r.StartRevision, ID: r.ID, PrevKV: r.PrevKV,
+		Progress: r.ProgressNotify, Fragment: r.Fragment, NoPut: r.NoPut, NoDelete: r.NoDelete,
+	})
+}
+
+// KeepAlive renews a lease. One that has run out is waited for: its end is under way, and a client
+// that is told so finds its keys gone (etcd waits too).
+func (b *backend) KeepAlive(ctx context.Context, id cairn.LeaseID) (int64, error) {
+	r, err := b.lessor.Renew(b.clk.Now(), id)
+	if err != nil {
+		return 0, err
+	}
+	if r.Ending != nil {
+		select {
+		case <-r.Ending:
+			return 0, cairn.ErrLeaseNotFound
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	if r.TTL == 0 {
+		return 0, cairn.ErrLeaseNotFound
+	}
+	if r.ClearCheckpoint {
+		err = b.proposeAndWait(ctx, command.LeaseCheckpoint, &etcdserverpb.LeaseCheckpointRequest{
+			Checkpoints: []*etcdserverpb.LeaseCheckpoint{{ID: id}},
+		})
+	}
+	b.metrics.LeasesRenewed.Inc()
+	return r.TTL, err
+}
+
+// proposeAndWait proposes a command of the server's own.
+func (b *backend) proposeAndWait(ctx context.Context, kind command.Kind, m proto.Message) error {
+	req, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	b.node.Propose(kind, req, func(_ []byte, err error) { result <- err })
+	select {
+	case err = <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (b *backend) TimeToLive(
+	_ context.Context, id cairn.LeaseID, keys bool,
+) (v3.Lease, error) {
+	info, ok := b.machine.Leases().Lookup(id)
+	left := b.lessor.Remaining(b.clk.Now(), id)
+	if !ok || left < 0 {
+		return v3.Lease{}, cairn.ErrLeaseNotFound
+	}
+	l := v3.Lease{TTL: left, Granted: info.TTL}
+	if keys {
+		for _, k := range b.machine.Leases().Keys(id) {
+			l.Keys = append(l.Keys, []byte(k))
+		}
+	}
+	return l, nil
+}
+
+func (b *backend) Leases(context.Context) ([]cairn.LeaseID, error) {
+	var ids []cairn.LeaseID
+	for _, info := range b.lessor.ByDeadline(b.machine.Leases().All()) {
+		ids = append(ids, info.ID)
+	}
+	return ids, nil
+}
+
+func (b *backend) Members(ctx context.Context, linearizable bool) ([]member.Member, error) {
+	if linearizable {
+		if err := b.barrier(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b.machine.Members().List(), nil
+}
+
+// barrier waits for a linearizable read point.
+func (b *backend) barrier(ctx context.Context) error {
+	result := make(chan error, 1)
+	b.node.Barrier(func(err error) { result <- err })
+	select {
+	case err := <-result:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// errFixedMembership refuses changes of the membership: this version runs clusters of one.
+var errFixedMembership = &cairn.Error{Code: cairn.CodeUnimplemented,
+	Text: "etcdserver: this version of cairn runs clusters of one member; it cannot change them"}
+
+func (b *backend) AddMember(
+	context.Context, []string, bool,
+) (member.Member, []member.Member, error) {
+	return member.Member{}, nil, errFixedMembership
+}
+
+func (b *backend) RemoveMember(context.Context, cairn.MemberID) ([]member.Member, error) {
+	return nil, errFixedMembership
+}
+
+func (b *backend) UpdateMember(
+	context.Context, cairn.MemberID, []string,
+) ([]member.Member, error) {
+	return nil, errFixedMembership
+}
+
+func (b *backend) PromoteMember(context.Context, cairn.MemberID) ([]member.Member, error) {
+	return nil, errFixedMembership
+}
+
+// MoveLeader finds no other voter to hand the leadership to.
+func (b *backend) MoveLeader(context.Context, cairn.MemberID) error {
+	if !b.node.Status().IsLeader {
+		return cairn.ErrNotLeader
+	}
+	return cairn.ErrBadTransferee
+}

@@ -1,0 +1,281 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/revlog"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/vfs"
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Intervals and limits of the work in the background.
+const (
+	// checkpointBytes of applied entries make a checkpoint due, besides --snapshot-count entries.
+	checkpointBytes = 64 << 20
+	// checkpointAge makes one due when anything was applied since the last.
+	checkpointAge = 5 * time.Minute
+	// leaseTick is how often leases are looked at (etcd: 500 ms).
+	leaseTick = 500 * time.Millisecond
+	// compactTick is how often the automatic compaction is asked.
+	compactTick = time.Second
+	// watchTick is how often idle watches are looked at for progress notifications.
+	watchTick = 100 * time.Millisecond
+	// prepareTick is how often space is made ready ahead of the logs when nothing asks for it.
+	prepareTick = 50 * time.Millisecond
+	// spaceRetry is the pause after a full disk or another failure that may pass.
+	spaceRetry = time.Second
+	// reclaimStepBytes and reclaimPause bound the rate at which old segments are rewritten:
+	// 1 MiB every 5 ms at most, 200 MiB/s.
+	reclaimStepBytes = 1 << 20
+	reclaimPause     = 5 * time.Millisecond
+	// reclaimIdle is how often reclaim looks for work when nothing calls it.
+	reclaimIdle = time.Second
+)
+
+// background runs fn until the server stops.
+func (s *Server) background(fn func(ctx context.Context)) {
+	s.workers.Add(1)
+	go func() {
+		defer s.workers.Done()
+		fn(s.ctx)
+	}()
+}
+
+// pause waits for d or for a poke on wake (which may be nil) and says whether to go on.
+func (s *Server) pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
+	timer := s.clk.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C():
+	case <-wake:
+	}
+	return true
+}
+
+// every calls fn each d.
+func (s *Server) every(d time.Duration, fn func(ctx context.Context, now time.Time)) {
+	s.background(func(ctx context.Context) {
+		ticker := s.clk.NewTicker(d)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C():
+				fn(ctx, s.clk.Now())
+			}
+		}
+	})
+}
+
+func poke(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// runCheckpoints makes a checkpoint when one is due or asked for.
+func (s *Server) runCheckpoints(ctx context.Context) {
+	for s.pause(ctx, checkpointAge, s.checkpointDue) {
+		if err := s.makeCheckpoint(ctx); err != nil && ctx.Err() == nil {
+			if !errors.Is(err, vfs.ErrNoSpace) {
+				s.fatal(err)
+				return
+			}
+			s.back.raiseNoSpace("no room for a checkpoint", slog.Any("error", err))
+			s.pause(ctx, spaceRetry, nil)
+			poke(s.checkpointDue)
+		}
+	}
+}
+
+// noteApplied counts what was applied since the last checkpoint. On the applier.
+func (s *Server) noteApplied(index uint64, bytes int) {
+	total := s.appliedBytes.Add(int64(bytes))
+	s.count(s.stores.machine.TakeCounts())
+	if store := s.stores.machine.Store(); store.CompactedRev() < store.CompactRev() {
+		poke(s.compactDue)
+	}
+	if total >= checkpointBytes || index-s.saved.Load().index >= s.cfg.SnapshotCount {
+		poke(s.checkpointDue)
+	}
+}
+
+// makeCheckpoint writes the state at the last applied entry: records synced, then the checkpoint,
+// then the raft log may lose what is behind it.
+func (s *Server) makeCheckpoint(ctx context.Context) error {
+	var next checkpointed
+	var payload []byte
+	var encodeErr error
+	err := s.node.Visit(ctx, func(m *state.Machine) {
+		img := m.Image()
+		next = checkpointed{img.Index, img.Mark, img.CompactRev}
+		if next.index > s.saved.Load().index {
+			payload, encodeErr = img.Encode()
+			s.appliedBytes.Store(0)
+		}
+	})
+	if err := errors.Join(err, encodeErr); err != nil {
+		return err
+	}
+	if payload == nil {
+		return nil // nothing was applied since the last one
+	}
+	started := s.clk.Now()
+	if err := s.stores.log.Sync(); err != nil {
+		s.fatal(err)
+		return err
+	}
+	if err := s.stores.dir.Save(next.index, payload); err != nil {
+		return err
+	}
+	s.saved.Store(&next)
+	keep := s.cfg.SnapshotCatchUpEntries
+	if s.node.Status().Lone {
+		keep = 0 // there is no one to catch up
+	}
+	if next.index > keep {
+		s.node.Truncate(next.index - keep)
+	}
+	s.logger.Info("saved snapshot", slog.Uint64("snapshot-index", next.index),
+		slog.Duration("took", s.clk.Since(started)))
+	poke(s.reclaimDue)
+	return nil
+}
+
+// runCompaction takes what compactions removed out of the key index, a bounded piece at a time.
+func (s *Server) runCompaction(ctx context.Context) {
+	store := s.stores.machine.Store()
+	for s.pause(ctx, compactTick, s.compactDue) {
+		target := store.CompactRev()
+		if store.CompactedRev() >= target {
+			continue
+		}
+		started := s.clk.Now()
+		for !store.CompactStep(s.cfg.BatchLimit()) {
+			if !s.pause(ctx, s.cfg.BatchSleep(), nil) {
+				return
+			}
+		}
+		s.logger.Info("finished scheduled compaction", slog.Int64("compact-revision", target),
+			slog.Duration("took", s.clk.Since(started)))
+		poke(s.checkpointDue) // records go only when a checkpoint knows of the compaction
+	}
+}
+
+// runReclaim rewrites segments that hold little that lives, at a bounded rate.
+func (s *Server) runReclaim(ctx context.Context) {
+	for s.pause(ctx, reclaimIdle, s.reclaimDue) {
+		for {
+			saved := s.saved.Load()
+			did, err := s.stores.machine.Store().ReclaimStep(
+				revlog.Checkpoint{Mark: saved.mark, CompactRev: saved.compactRev}, reclaimStepBytes)
+			if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) {
+				s.back.raiseCorrupt(err)
+				return
+			}
+			if err != nil {
+				s.fatal(err)
+				return
+			}
+			if did == revlog.ReclaimWaits {
+				poke(s.checkpointDue)
+			}
+			if did == revlog.ReclaimNoSpace {
+				s.logger.Warn("no room to rewrite a segment; it is tried again later")
+			}
+			if did != revlog.ReclaimWorked {
+				break
+			}
+			if !s.pause(ctx, reclaimPause, nil) {
+				return
+			}
+		}
+	}
+}
+
+// runPrepare keeps room ready ahead of both logs, so that a write does not meet a full disk: that
+// shows here first, where refusing writes is still safe.
+func (s *Server) runPrepare(ctx context.Context) {
+	for s.pause(ctx, prepareTick, nil) {
+		err := errors.Join(s.stores.wal.Prepare(), s.stores.log.Prepare())
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, vfs.ErrNoSpace) {
+			s.fatal(err)
+			return
+		}
+		s.back.raiseNoSpace("the disk is full", slog.Any("error", err))
+		if !s.pause(ctx, spaceRetry, nil) {
+			return
+		}
+	}
+}
+
+// runCatchUp brings watchers that fell behind back, in bounded steps.
+func (s *Server) runCatchUp(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.hub.Work():
+			for s.hub.Step() && ctx.Err() == nil {
+			}
+		}
+	}
+}
+
+// tickLeases ends leases and writes checkpoints of long ones, while this member leads.
+func (s *Server) tickLeases(_ context.Context, now time.Time) {
+	revoke, checkpoints := s.lessor.Tick(now)
+	for _, id := range revoke {
+		s.metrics.LeasesExpired.Inc()
+		s.propose(command.LeaseRevoke, &etcdserverpb.LeaseRevokeRequest{ID: id})
+	}
+	if len(checkpoints) == 0 {
+		return
+	}
+	r := &etcdserverpb.LeaseCheckpointRequest{}
+	for _, c := range checkpoints {
+		r.Checkpoints = append(r.Checkpoints,
+			&etcdserverpb.LeaseCheckpoint{ID: c.ID, Remaining_TTL: c.Remaining})
+	}
+	s.propose(command.LeaseCheckpoint, r)
+}
+
+// tickCompaction proposes an automatic compaction when it is time.
+func (s *Server) tickCompaction(_ context.Context, now time.Time) {
+	rev := s.stores.machine.Store().Rev()
+	target := s.compactor.Tick(now, rev, s.node.Status().IsLeader)
+	if target == 0 {
+		return
+	}
+	s.compactor.Done(target)
+	s.logger.Info("starting auto compaction", slog.Int64("revision", target))
+	s.propose(command.Compact, &etcdserverpb.CompactionRequest{Revision: target})
+}
+
+// propose proposes a command that nobody waits for; what fails is tried again by its owner's tick.
+func (s *Server) propose(kind command.Kind, m proto.Message) {
+	req, err := proto.Marshal(m)
+	if err != nil {
+		s.fatal(err)
+		return
+	}
+	s.node.Propose(kind, req, func(_ []byte, err error) {
+		if err != nil {
+			s.logger.Debug("a proposal of the server was refused",
+				slog.String("kind", kind.String()), slog.Any("error", err))
+		}
+	})
+}

@@ -1,0 +1,138 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/cairnkv/cairn/mvcc"
+	"github.com/cairnkv/cairn/revlog"
+	"github.com/cairnkv/cairn/server/config"
+	"github.com/cairnkv/cairn/server/datadir"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/wal"
+)
+
+// stores are a member's opened files and the state that they hold.
+type stores struct {
+	dir     *datadir.Dir
+	wal     *wal.WAL
+	log     *revlog.Log
+	machine *state.Machine
+	saved   checkpointed // the checkpoint that the start used
+}
+
+// checkpointed is what the newest durable checkpoint holds.
+type checkpointed struct {
+	index      uint64
+	mark       revlog.Mark
+	compactRev int64
+}
+
+// openStores opens or makes a member's data: checkpoint, record log cut to it, raft log.
+func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
+	img, found, err := dir.Load()
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		if img, err = firstImage(s.cfg); err != nil {
+			return nil, err
+		}
+	}
+	st := &stores{dir: dir}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, st.close())
+		}
+	}()
+	if st.wal, err = wal.Open(dir.FS, dir.WAL(), s.walOptions(datadir.Identity(img))); err != nil {
+		return nil, err
+	}
+	if err := st.reconcile(s, img, found); err != nil {
+		return nil, err
+	}
+	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), revlog.Options{}, img.Mark); err != nil {
+		return nil, err
+	}
+	store, err := mvcc.Open(st.log, img.Rev, img.CompactRev)
+	if err != nil {
+		return nil, err
+	}
+	st.machine = state.New(img.Local, img, store)
+	st.saved = checkpointed{img.Index, img.Mark, img.CompactRev}
+	return st, nil
+}
+
+// reconcile holds the raft log against the checkpoint, and begins a new data directory.
+func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
+	if got, want := st.wal.Metadata(), datadir.Identity(img); string(got) != string(want) {
+		return fmt.Errorf("%w: the raft log in %s is of another member (%x, the checkpoint says "+
+			"%x); put the right --wal-dir", datadir.ErrDamaged, st.dir.WAL(), got, want)
+	}
+	first, last := st.wal.FirstIndex(), st.wal.LastIndex()
+	if !found {
+		if last > img.Index {
+			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; restore "+
+				"the member from a backup", datadir.ErrDamaged, st.dir.Root, last)
+		}
+		return st.dir.Begin(img, st.wal)
+	}
+	if first > img.Index+1 {
+		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; "+
+			"restore the member from a backup", datadir.ErrDamaged, first, img.Index)
+	}
+	if last < img.Index {
+		if !s.cfg.UnsafeNoFsync {
+			return fmt.Errorf("%w: the raft log ends at entry %d, the checkpoint at %d; "+
+				"restore the member from a backup", datadir.ErrDamaged, last, img.Index)
+		}
+		s.logger.Warn("the raft log ends before the checkpoint; --unsafe-no-fsync lost entries",
+			slog.Uint64("last", last), slog.Uint64("checkpoint", img.Index))
+		return st.wal.Reset(img.Index, img.Term)
+	}
+	return nil
+}
+
+// close gives the files free; what was not opened is skipped.
+func (st *stores) close() error {
+	var errs []error
+	if st.wal != nil {
+		errs = append(errs, st.wal.Close())
+	}
+	if st.log != nil {
+		errs = append(errs, st.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// firstImage is the beginning of the cluster that the flags describe.
+func firstImage(cfg *config.Config) (*state.Image, error) {
+	if cfg.InitialClusterState == config.ClusterExisting {
+		return nil, errors.New("--initial-cluster-state=existing: there is no data in " +
+			cfg.DataDir + ", and this version of cairn runs clusters of one member only; " +
+			"start with --initial-cluster-state=new")
+	}
+	cluster := peers(cfg.InitialCluster)
+	if len(cluster) != 1 {
+		return nil, fmt.Errorf("--initial-cluster=%s names %d members; this version of cairn runs "+
+			"clusters of one: name this member alone", cfg.InitialCluster, len(cluster))
+	}
+	members, local, err := datadir.FirstMembers(cluster, cfg.InitialClusterToken, cfg.Name)
+	if err != nil {
+		return nil, fmt.Errorf("--initial-cluster: %w", err)
+	}
+	return state.NewImage(local, members), nil
+}
+
+// peers reads "name=url,name=url"; package config has checked it.
+func peers(initialCluster string) map[string][]string {
+	byName := make(map[string][]string)
+	for part := range strings.SplitSeq(initialCluster, ",") {
+		if name, url, ok := strings.Cut(part, "="); ok {
+			byName[name] = append(byName[name], url)
+		}
+	}
+	return byName
+}

@@ -1,0 +1,103 @@
+package datadir
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/mvcc"
+	"github.com/cairnkv/cairn/revlog"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/vfs"
+	"github.com/cairnkv/cairn/wal"
+)
+
+// lockPoll is how often a directory that is in use is tried again.
+const lockPoll = 100 * time.Millisecond
+
+// HashKV is etcd's hash of a data directory at rest, up to rev (0: all): the state of the newest
+// checkpoint and of what the raft log says is committed after it. It waits as long as wait (0:
+// without bound) for a process that has the directory.
+func HashKV(
+	ctx context.Context, fs vfs.FS, root string, rev int64, wait time.Duration,
+) (hash uint32, hashRev, compactRev int64, err error) {
+	d, err := openWaiting(ctx, fs, root, wait)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	img, ok, err := d.Load()
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if !ok {
+		return 0, 0, 0, fmt.Errorf("%w in %s: it was never started", ErrMissing, root)
+	}
+	log, err := revlog.Open(fs, d.Revlog(), revlog.Options{}, img.Mark)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	store, err := mvcc.Open(log, img.Rev, img.CompactRev)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	if err := d.replay(img, state.New(img.Local, img, store)); err != nil {
+		return 0, 0, 0, err
+	}
+	return store.HashKV(ctx, rev)
+}
+
+func openWaiting(
+	ctx context.Context, fs vfs.FS, root string, wait time.Duration,
+) (*Dir, error) {
+	clk := clock.Real()
+	started := clk.Now()
+	for {
+		d, err := OpenExisting(fs, root, "")
+		if !errors.Is(err, ErrLocked) || wait > 0 && clk.Since(started) >= wait {
+			return d, err
+		}
+		timer := clk.NewTimer(lockPoll)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// replay applies the committed entries behind the image to m. What that appends to the record log
+// is behind the checkpoint's mark: the next start cuts it off and does the same again.
+func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
+	w, err := wal.Open(d.FS, d.WAL(), wal.Options{Metadata: Identity(img)})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, w.Close()) }()
+	commit := min(w.HardState().GetCommit(), w.LastIndex())
+	var results state.Results
+	for next := img.Index + 1; next <= commit; {
+		entries, err := w.Entries(next, commit+1, replayBytes)
+		if err != nil {
+			return err
+		}
+		results.Reset()
+		for _, e := range entries {
+			if err := m.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), &results); err != nil {
+				return err
+			}
+		}
+		if _, _, err := m.Publish(); err != nil {
+			return err
+		}
+		next += uint64(len(entries))
+	}
+	return nil
+}
+
+// replayBytes bounds the entries held in memory at once.
+const replayBytes = 16 << 20

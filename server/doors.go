@@ -1,0 +1,208 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/server/listen"
+	v3 "github.com/cairnkv/cairn/v3"
+	"github.com/cairnkv/cairn/vfs"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+)
+
+// drainTime is how long calls may go on after the member was asked to stop.
+const drainTime = 500 * time.Millisecond
+
+// doors are the member's ports and what serves them. They are bound before the data is opened, so
+// that a port in use is told at once, and serve when the member is ready.
+type doors struct {
+	clients *listen.Group
+	metrics *listen.Group // nil: none of their own
+	door    *v3.Door
+	grpc    *grpc.Server
+	inHTTP  *grpc.Server // for gRPC that comes through the HTTP servers: it cannot be drained
+	http    []*http.Server
+	serving sync.WaitGroup
+}
+
+func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
+	tls, err := listen.TLSFrom(s.cfg.ClientTLS)
+	if err != nil {
+		return nil, err
+	}
+	options := listen.Options{
+		URLs: s.cfg.ListenClientURLs, HTTPURLs: s.cfg.ListenClientHTTPURLs,
+		Flag: "listen-client-urls", Endpoint: "client", TLS: tls,
+		ReusePort: s.cfg.ReusePort, ReuseAddr: s.cfg.ReuseAddress,
+		FS: vfs.OS(), Clock: s.clk, Log: s.logger,
+	}
+	d := &doors{}
+	if d.clients, err = listen.Open(ctx, options); err != nil {
+		return nil, err
+	}
+	if len(s.cfg.ListenMetricsURLs) == 0 {
+		return d, nil
+	}
+	options.URLs, options.HTTPURLs = nil, s.cfg.ListenMetricsURLs
+	options.Flag, options.Endpoint = "listen-metrics-urls", "metrics"
+	if d.metrics, err = listen.Open(ctx, options); err != nil {
+		return nil, errors.Join(err, d.clients.Close())
+	}
+	return d, nil
+}
+
+// serve begins to accept clients.
+func (d *doors) serve(s *Server) (err error) {
+	if d.door, err = newDoor(s); err != nil {
+		return err
+	}
+	d.grpc, d.inHTTP = newGRPC(s, d.door), newGRPC(s, d.door)
+	o := ops.Options{
+		Backend: opsBackend{s}, Metrics: s.metrics, Log: s.logger, Clock: s.clk,
+		RequestTimeout: s.cfg.RequestTimeout(), CommandLine: os.Args, Pprof: s.cfg.EnablePprof,
+		HostWhitelist: s.cfg.HostWhitelist, CORS: s.cfg.CORS,
+	}
+	d.run(s, func() error { return d.grpc.Serve(d.clients.GRPC()) })
+	d.serveHTTP(s, d.clients, ops.ClientHandler(o, nil), d.inHTTP)
+	d.clients.Start()
+	d.announce(s, d.clients, "client")
+	if d.metrics != nil {
+		d.serveHTTP(s, d.metrics, ops.MetricsHandler(o), nil)
+		d.metrics.Start()
+		d.announce(s, d.metrics, "metrics")
+	}
+	s.every(time.Duration(s.cfg.ElectionTicks())*s.cfg.Heartbeat(),
+		func(context.Context, time.Time) { d.door.Tick() })
+	return nil
+}
+
+func (d *doors) serveHTTP(s *Server, g *listen.Group, handler, grpc http.Handler) {
+	h := listen.HTTPServer(handler, grpc, s.cfg.MaxConcurrentStreams, s.logger)
+	d.http = append(d.http, h)
+	d.run(s, func() error { return h.Serve(g.HTTP()) })
+}
+
+// run serves until its listener or its server is closed.
+func (d *doors) run(s *Server, serve func() error) {
+	d.serving.Go(func() {
+		err := serve()
+		if err != nil && !errors.Is(err, http.ErrServerClosed) &&
+			!errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) {
+			s.fatal(err)
+		}
+	})
+}
+
+// announce logs each address in etcd's words.
+func (d *doors) announce(s *Server, g *listen.Group, what string) {
+	for _, a := range g.Addrs() {
+		msg := "serving " + what + " traffic insecurely; this is strongly discouraged!"
+		if strings.HasPrefix(a.URL, "https:") || strings.HasPrefix(a.URL, "unixs:") {
+			msg = "serving " + what + " traffic securely"
+		}
+		s.logger.Info(msg, slog.String("traffic", "grpc+http"),
+			slog.String("address", a.Net.String()), slog.String("url", a.URL))
+	}
+}
+
+// newDoor makes the v3 API of the member.
+func newDoor(s *Server) (*v3.Door, error) {
+	var counters []*ops.RPC // by Method.Index
+	m := s.metrics
+	door, err := v3.New(s.back, v3.Options{
+		MaxRequestBytes: int(s.cfg.MaxRequestBytes), MaxTxnOps: int(s.cfg.MaxTxnOps),
+		MaxConcurrentStreams: s.cfg.MaxConcurrentStreams,
+		RequestTimeout:       s.cfg.RequestTimeout(), MinLeaseTTL: s.minLeaseTTL(),
+		Clock: s.clk, Log: s.logger,
+		Hooks: v3.Hooks{
+			Started: func(m *v3.Method) { counters[m.Index].Started() },
+			Handled: func(m *v3.Method, code codes.Code, took time.Duration) {
+				counters[m.Index].Handled(code, took)
+				s.noteCall(m, code, took)
+			},
+			Received:      func(m *v3.Method) { counters[m.Index].Received() },
+			Sent:          func(m *v3.Method) { counters[m.Index].Sent() },
+			ReceivedBytes: func(n int) { m.ReceivedBytes.Add(float64(n)) },
+			SentBytes:     func(n int) { m.SentBytes.Add(float64(n)) },
+			ClientRequest: m.ClientRequest,
+			StreamFailed: func(direction, api string) {
+				m.StreamFailures.WithLabelValues(direction, api).Inc()
+			},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, method := range door.Methods() {
+		counters = append(counters, m.RPC(method.Service, method.Name, string(method.Kind)))
+	}
+	return door, nil
+}
+
+// newGRPC makes a gRPC server with the v3 API.
+func newGRPC(s *Server, door *v3.Door) *grpc.Server {
+	options := append(door.ServerOptions(), grpc.Creds(listen.Credentials()))
+	if t := s.cfg.KeepAliveMinTime; t > 0 {
+		options = append(options,
+			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: t}))
+	}
+	if t, out := s.cfg.KeepAliveInterval, s.cfg.KeepAliveTimeout; t > 0 && out > 0 {
+		options = append(options,
+			grpc.KeepaliveParams(keepalive.ServerParameters{Time: t, Timeout: out}))
+	}
+	server := grpc.NewServer(options...)
+	door.Register(server)
+	return server
+}
+
+// noteCall logs a call that took longer than --warning-unary-request-duration.
+func (s *Server) noteCall(m *v3.Method, code codes.Code, took time.Duration) {
+	if m.Kind == v3.Unary && took > s.cfg.WarningUnaryRequest && s.cfg.WarningUnaryRequest > 0 {
+		s.logger.Warn("request stats", slog.String("method", m.FullName()),
+			slog.String("code", code.String()), slog.Duration("time spent", took),
+			slog.Duration("warning-threshold", s.cfg.WarningUnaryRequest))
+	}
+}
+
+// stop ends all service: calls may go on for drainTime.
+func (d *doors) stop(s *Server) error {
+	if d.door != nil {
+		d.door.SetServing(false)
+	}
+	errs := []error{d.clients.Close()}
+	if d.metrics != nil {
+		errs = append(errs, d.metrics.Close())
+	}
+	if d.grpc != nil {
+		drained := make(chan struct{})
+		go func() {
+			d.grpc.GracefulStop()
+			close(drained)
+		}()
+		timer := s.clk.NewTimer(drainTime)
+		select {
+		case <-drained:
+		case <-timer.C():
+			d.grpc.Stop()
+		}
+		timer.Stop()
+	}
+	if d.inHTTP != nil {
+		d.inHTTP.Stop()
+	}
+	for _, h := range d.http {
+		errs = append(errs, h.Close())
+	}
+	d.serving.Wait()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,35 @@
+package server
+
+import (
+	"context"
+
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/version"
+	"github.com/cairnkv/cairn/ops"
+)
+
+// opsBackend is the member as the door of its operators sees it.
+type opsBackend struct{ s *Server }
+
+var _ ops.Backend = opsBackend{}
+
+func (b opsBackend) Alarms() []ops.Alarm    { return b.s.alarms() }
+func (b opsBackend) Leader() cairn.MemberID { return b.s.node.Status().Leader }
+func (b opsBackend) IsLearner() bool        { return b.s.node.Status().Learner }
+func (b opsBackend) ClusterVersion() string { return b.s.stores.machine.Members().Version() }
+func (b opsBackend) StorageVersion() string { return version.Storage }
+func (b opsBackend) RaftStatus() any        { return b.s.node.Status() }
+
+// healthKey is the key that is looked for; it need not exist (etcd: an empty one).
+var healthKey = []byte{0}
+
+// Read reads at most one key.
+func (b opsBackend) Read(ctx context.Context, serializable bool) error {
+	if !serializable {
+		if err := b.s.back.barrier(ctx); err != nil {
+			return err
+		}
+	}
+	_, err := b.s.back.AppendRange(ctx, nil, &cairn.RangeRequest{Key: healthKey, Limit: 1})
+	return err
+}

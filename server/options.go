@@ -1,0 +1,33 @@
+package server
+
+import (
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cairnkv/cairn/watch"
+)
+
+// overheadBytes is what a message may have over --max-request-bytes (etcd: 512 KiB).
+const overheadBytes = 512 << 10
+
+// watchOptions of the hub.
+func (s *Server) watchOptions() watch.Options {
+	return watch.Options{
+		ResponseBytes: int(s.cfg.MaxRequestBytes) + overheadBytes,
+		// Up to a tenth of jitter, so that the streams of a restart do not speak at once.
+		ProgressInterval: func() time.Duration {
+			d := s.cfg.ProgressInterval()
+			return d + time.Duration(rand.Int64N(int64(d)/10+1))
+		},
+		Failed: func(err error) {
+			s.logger.Error("watchers ended: their past cannot be read", slog.Any("error", err))
+		},
+	}
+}
+
+// minLeaseTTL is one and a half election timeouts in seconds, rounded up (etcd: minTTL).
+func (s *Server) minLeaseTTL() int64 {
+	election := time.Duration(s.cfg.ElectionTicks()) * s.cfg.Heartbeat()
+	return int64((3*election/2 + time.Second - 1) / time.Second)
+}

@@ -1,0 +1,286 @@
+// Package server assembles a member: configuration, files, consensus, state, doors. It is the only
+// package that knows everyone; what it owns itself is the order of starting and stopping, the
+// goroutines of the background work, and what is done about a full or failing disk.
+//
+// # Starting
+//
+//	data directory locked -> checkpoint -> record log -> raft log -> node (applies what is there)
+//	-> a leader, this member published, the cluster version decided -> clients are served
+//
+// # Failing
+//
+// A write or sync that fails, an entry of an unknown version, a record that does not check where
+// the state depends on it: [Server.Failed] tells, and the process must end at once, answering no
+// one.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/version"
+	"github.com/cairnkv/cairn/mvcc"
+	"github.com/cairnkv/cairn/node"
+	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/server/config"
+	"github.com/cairnkv/cairn/server/datadir"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/upkeep"
+	"github.com/cairnkv/cairn/vfs"
+	"github.com/cairnkv/cairn/watch"
+	"go.etcd.io/etcd/api/v3/membershippb"
+)
+
+// Server is a running member.
+type Server struct {
+	cfg    *config.Config
+	logger *slog.Logger
+	clk    clock.Clock
+
+	ctx     context.Context // ends when the member stops
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
+	failed  chan error
+
+	stores    *stores
+	node      *node.Node
+	hub       *watch.Hub
+	lessor    *upkeep.Lessor
+	compactor *upkeep.Compactor
+	back      *backend
+	metrics   *ops.Metrics
+	totals    totals
+	doors     *doors
+
+	saved         atomic.Pointer[checkpointed]
+	appliedBytes  atomic.Int64 // of entries, since the last checkpoint
+	checkpointDue chan struct{}
+	reclaimDue    chan struct{}
+	compactDue    chan struct{}
+}
+
+// Start runs a member and returns when it serves clients. ctx bounds the start alone. On an error
+// nothing of it is left running.
+func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *Server, err error) {
+	s := &Server{
+		cfg: cfg, logger: logger, clk: clock.Real(),
+		failed:        make(chan error, 1),
+		lessor:        upkeep.NewLessor(),
+		checkpointDue: make(chan struct{}, 1),
+		reclaimDue:    make(chan struct{}, 1),
+		compactDue:    make(chan struct{}, 1),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Stop())
+		}
+	}()
+	if s.doors, err = openDoors(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := s.openData(); err != nil {
+		return nil, err
+	}
+	if err := s.startNode(); err != nil {
+		return nil, err
+	}
+	s.startBackground()
+	if err := s.publish(ctx); err != nil {
+		return nil, err
+	}
+	s.logger.Info("ready to serve client requests")
+	if err := s.doors.serve(s); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Failed gives the error after which the process must end at once.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// fatal reports an error after which nothing may be answered any more.
+func (s *Server) fatal(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+func (s *Server) openData() error {
+	dir, err := datadir.Open(vfs.OS(), s.cfg.DataDir, s.cfg.WALDir)
+	if err != nil {
+		return err
+	}
+	started := s.clk.Now()
+	if s.stores, err = openStores(s, dir); err != nil {
+		return errors.Join(err, dir.Close())
+	}
+	s.saved.Store(&s.stores.saved)
+	s.logger.Info("opened the data directory", slog.String("data-dir", s.cfg.DataDir),
+		slog.Uint64("checkpoint-index", s.stores.saved.index),
+		slog.Int64("revision", s.stores.machine.Store().Rev()),
+		slog.Duration("took", s.clk.Since(started)))
+	return nil
+}
+
+func (s *Server) startNode() error {
+	machine := s.stores.machine
+	s.hub = watch.NewHub(machine.Store(), s.clk, s.watchOptions())
+	first, err := randomSequence()
+	if err != nil {
+		return err
+	}
+	s.node, err = node.Start(node.Config{
+		ID: machine.Local(), TickInterval: s.cfg.Heartbeat(), ElectionTicks: s.cfg.ElectionTicks(),
+		RequestTimeout: s.cfg.RequestTimeout(), FirstSequence: first,
+		Log: s.raftLog(), Machine: machine, Clock: s.clk, Logger: raftLogger{s.logger},
+		Published:     s.published,
+		Leases:        s.leasesChanged,
+		Applied:       s.noteApplied,
+		LeaderChanged: s.leaderChanged,
+		Fatal:         s.fatal,
+	})
+	if err != nil {
+		return err
+	}
+	s.metrics = s.newMetrics()
+	s.back = &backend{
+		node: s.node, machine: machine, hub: s.hub, lessor: s.lessor, clk: s.clk, log: s.logger,
+		stored: s.stores.log.Stats, quota: s.cfg.Quota(), chunk: int(s.cfg.MaxRequestBytes),
+		backup:  &backups{node: s.node, store: machine.Store(), dir: s.stores.dir},
+		metrics: s.metrics,
+	}
+	return nil
+}
+
+// randomSequence begins the numbers of this process's proposals where no earlier one's lie.
+func randomSequence() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("read random bytes: %w", err)
+	}
+	return binary.LittleEndian.Uint64(b[:]) >> 1, nil
+}
+
+// published runs on the applier when a batch became visible.
+func (s *Server) published(rev int64, events []mvcc.Event) {
+	s.hub.Publish(rev, events)
+}
+
+// leasesChanged runs on the applier.
+func (s *Server) leasesChanged(events []state.LeaseEvent) {
+	s.countLeases(events)
+	now := s.clk.Now()
+	for i := range events {
+		if events[i].Kind == state.LeaseRevoked {
+			s.lessor.Revoked(events[i].ID)
+		} else {
+			s.lessor.Granted(now, events[i].Info)
+		}
+	}
+}
+
+// leaderChanged runs on the node's loop.
+func (s *Server) leaderChanged(st node.Status) {
+	s.countLeader(st)
+	switch {
+	case st.IsLeader && !s.lessor.Primary():
+		s.lessor.Promote(s.clk.Now(), s.stores.machine.Leases().All)
+	case !st.IsLeader && s.lessor.Primary():
+		s.lessor.Demote()
+	}
+	s.logger.Info("the leader changed", slog.String("leader", fmt.Sprintf("%x", st.Leader)),
+		slog.Uint64("term", st.Term), slog.Bool("this-member", st.IsLeader))
+}
+
+func (s *Server) startBackground() {
+	mode, retention, keep := s.compaction()
+	s.compactor = upkeep.NewCompactor(mode, retention, keep)
+	s.background(s.runCheckpoints)
+	s.background(s.runCompaction)
+	s.background(s.runReclaim)
+	s.background(s.runPrepare)
+	s.background(s.runCatchUp)
+	s.every(leaseTick, s.tickLeases)
+	s.every(compactTick, s.tickCompaction)
+	s.every(watchTick, func(_ context.Context, now time.Time) { s.hub.Tick(now) })
+}
+
+// compaction is the automatic compaction that the flags ask for.
+func (s *Server) compaction() (upkeep.CompactionMode, time.Duration, int64) {
+	retention, keep := s.cfg.Retention()
+	switch {
+	case keep > 0:
+		return upkeep.CompactRevision, 0, keep
+	case retention > 0:
+		return upkeep.CompactPeriodic, retention, 0
+	}
+	return upkeep.CompactOff, 0, 0
+}
+
+// publish tells the cluster this member's name and client URLs, and decides the cluster version.
+// When it returns, this member has applied an entry of the current term.
+func (s *Server) publish(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case err := <-s.failed:
+			s.fatal(err) // for whoever waits for it after us
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	id := s.stores.machine.Local()
+	err := s.back.proposeAndWait(ctx, command.MemberAttributes,
+		&membershippb.ClusterMemberAttrSetRequest{
+			Member_ID: id,
+			MemberAttributes: &membershippb.Attributes{
+				Name: s.cfg.Name, ClientUrls: s.cfg.AdvertiseClientURLs.Strings(),
+			},
+		})
+	if err == nil && s.stores.machine.Members().Version() != version.Cluster {
+		err = s.back.proposeAndWait(ctx, command.ClusterVersion,
+			&membershippb.ClusterVersionSetRequest{Ver: version.Cluster})
+	}
+	if err != nil {
+		select {
+		case cause := <-s.failed:
+			s.fatal(cause)
+			return cause
+		default:
+		}
+		return fmt.Errorf("publish this member to the cluster: %w", err)
+	}
+	s.logger.Info("published local member to cluster through raft",
+		slog.String("local-member-id", fmt.Sprintf("%x", id)),
+		slog.String("cluster-id", fmt.Sprintf("%x", s.stores.machine.Members().ClusterID())))
+	return nil
+}
+
+// Stop ends the member: no new requests, the waiting ones told so, files closed.
+func (s *Server) Stop() error {
+	var errs []error
+	if s.doors != nil {
+		errs = append(errs, s.doors.stop(s))
+	}
+	s.cancel()
+	if s.node != nil {
+		s.node.Stop()
+	}
+	s.workers.Wait()
+	if s.stores != nil {
+		errs = append(errs, s.stores.close(), s.stores.dir.Close())
+	}
+	return errors.Join(errs...)
+}
