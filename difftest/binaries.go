@@ -24,6 +24,9 @@ const etcdVersion = "3.7.3"
 // cacheEnv names the directory for etcd's binaries; the default is the user's cache directory.
 const cacheEnv = "DIFFTEST_CACHE"
 
+// cairnEnv names a Cairn binary to use instead of building one.
+const cairnEnv = "DIFFTEST_CAIRN"
+
 // packages holds what is built for each name. Cairn's is relative to the parent module.
 var packages = map[string]string{
 	Etcd:    "go.etcd.io/etcd/server/v3",
@@ -56,6 +59,9 @@ func (t *Toolbox) Path(ctx context.Context, name string) (string, error) {
 	defer t.mu.Unlock()
 	if path, ok := t.built[name]; ok {
 		return path, nil
+	}
+	if path := os.Getenv(cairnEnv); name == Cairn && path != "" {
+		return path, isProgram(path)
 	}
 	pkg, known := packages[name]
 	if !known {

@@ -27,6 +27,10 @@ const commandTimeout = 30 * time.Second
 //	&N        interrupt it (as with Ctrl-C) once it has printed N lines
 //	<<        the lines from here to one with a single dot are its standard input
 //
+// and before them
+//
+//	~         the output is a help text: only the exit status counts
+//
 // $endpoint, $client, $peer, $member and $dir stand for what belongs to the server of the script.
 type Command struct {
 	Args  []string
@@ -34,6 +38,7 @@ type Command struct {
 	Keep  string
 	Lines int
 	Text  string
+	Help  bool
 }
 
 // ParseCommands reads a CLI script.
@@ -46,6 +51,7 @@ func ParseCommands(r io.Reader) ([]Command, error) {
 			continue
 		}
 		c := Command{Text: line}
+		line, c.Help = strings.CutPrefix(line, "~ ")
 		line, input := strings.CutSuffix(line, "<<")
 		if rest, count, ok := cutLast(line, " &"); ok {
 			line = rest
@@ -114,7 +120,7 @@ func splitArgs(line string) ([]string, error) {
 type Shell struct {
 	Program []string          // with its first arguments, as "cairn", "ctl"
 	Vars    map[string]string // what $NAME stands for
-	Env     []string          // besides ETCDCTL_ENDPOINTS
+	Env     []string          // besides this process's own, without what etcd's programs read
 }
 
 // Outcome is what came of a command, not masked.
@@ -147,12 +153,14 @@ func (s *Shell) Run(ctx context.Context, c Command) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	args := append([]string(nil), s.Program[1:]...)
+	if endpoint := s.Vars["endpoint"]; endpoint != "" && !strings.Contains(c.Text, "--endpoints") {
+		args = append(args, "--endpoints="+endpoint)
+	}
 	for _, arg := range c.Args {
 		args = append(args, s.expand(arg))
 	}
 	cmd := exec.CommandContext(ctx, s.Program[0], args...)
-	cmd.Env = append(environment(), "ETCDCTL_ENDPOINTS="+s.Vars["endpoint"])
-	cmd.Env = append(cmd.Env, s.Env...)
+	cmd.Env = append(environment(), s.Env...)
 	cmd.Dir = s.Vars["dir"]
 	cmd.Stdin = strings.NewReader(s.expand(c.Stdin))
 	stdout := &lineCounter{want: c.Lines, enough: make(chan struct{})}

@@ -72,12 +72,20 @@ func runCommands(t *testing.T, server string, face []string, commands []Command)
 	shell := newShell(t, side, face)
 	var outcomes []Outcome
 	for _, c := range commands {
+		if slices.Contains(c.Args, "snapshot") {
+			if err := side.awaitVersions(t.Context()); err != nil { // they are printed
+				t.Fatal(err)
+			}
+		}
 		o, err := shell.Run(t.Context(), c)
 		if err != nil {
 			t.Fatalf("%s: %v", c.Text, err)
 		}
 		if slices.Contains(c.Args, "-w=protobuf") && o.End == "exit status 0" {
 			o.Stdout = decode(t, side, c, o.Stdout)
+		}
+		if c.Help {
+			o = Outcome{End: o.End}
 		}
 		outcomes = append(outcomes, Outcome{
 			Stdout: shell.Mask(c, o.Stdout), Stderr: shell.Mask(c, Complaint(o.Stderr)), End: o.End,

@@ -15,6 +15,9 @@ type mask struct {
 	by      string
 }
 
+// number finds a whole number that fills a column.
+var number = regexp.MustCompile(`([,│|] )\d+([,│| ])`)
+
 // masks returns the masks for the output of a command. Only those for endpoint status hide plain
 // numbers, because there they are indexes and terms.
 func masks(args []string) []mask {
@@ -26,7 +29,7 @@ func masks(args []string) []mask {
 		{regexp.MustCompile(`"RaftTerm" : \d+`), `"RaftTerm" : TERM`},
 		{regexp.MustCompile(`("(raftIndex|raftAppliedIndex|dbSize|dbSizeInUse)"): ?\d+`), "$1:N"},
 		{regexp.MustCompile(`("(RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)" :) \d+`), "$1 N"},
-		{regexp.MustCompile(`\b\d+(\.\d+)? [kM]B\b`), "SIZE"},
+		{regexp.MustCompile(`\b\d+(\.\d+)? [kM]?B\b`), "SIZE"},
 		{regexp.MustCompile(`[─-]{3,}`), "---"},
 		{regexp.MustCompile(` {2,}`), " "},
 	}
@@ -36,7 +39,8 @@ func masks(args []string) []mask {
 	}
 	if slices.Contains(args, "status") {
 		m = append(m, mask{regexp.MustCompile(`\b\d+%`), "N%"},
-			mask{regexp.MustCompile(`([,│|] )\d+([,│| ])`), "${1}N$2"})
+			// Twice, because numbers next to each other share what stands between them.
+			mask{number, "${1}N$2"}, mask{number, "${1}N$2"})
 	}
 	if slices.Contains(args, "status") || slices.Contains(args, "save") {
 		m = append(m, mask{regexp.MustCompile(`\b3\.5\.0\b`), storageVersion}) // it comes in time
@@ -80,12 +84,12 @@ func (s *Shell) names() []replacement {
 	return list
 }
 
-// Complaint returns the lines of an error output that tell the user what is wrong, without the log
-// lines of the client library.
+// Complaint returns the lines of an error output that repeat what the server said. How a program
+// words its own complaints is its own affair.
 func Complaint(stderr string) string {
 	var lines []string
 	for line := range strings.Lines(stderr) {
-		if strings.HasPrefix(line, "Error:") {
+		if strings.HasPrefix(line, "Error: etcdserver:") {
 			lines = append(lines, line)
 		}
 	}
