@@ -327,3 +327,74 @@ func TestCanceledContext(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestFailedFlush: what was not written is not shown.
+func TestFailedFlush(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewMem())
+	log, err := revlog.Open(faulty, testDir, testOptions(), revlog.Mark{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(log, FirstRev, NeverCompacted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, "a", "1")
+	tx := s.Begin()
+	if _, _, err := tx.Put([]byte("a"), []byte("2"), 0); err != nil {
+		t.Fatal(err)
+	}
+	tx.End()
+	faulty.Inject(vfs.Fault{Match: func(op vfs.Op) bool { return op.Kind == vfs.OpWrite }})
+	if _, _, err := s.Publish(); !errors.Is(err, vfs.ErrInjected) {
+		t.Fatalf("Publish: %v", err)
+	}
+	view := s.View()
+	defer view.Close()
+	v, ok := view.Get([]byte("a"))
+	if kv, err := view.KV(v); !ok || err != nil || !bytes.Contains(kv, []byte("1")) {
+		t.Errorf("after the failure: %q %v", kv, err)
+	}
+	if s.Rev() != 2 {
+		t.Errorf("revision %d", s.Rev())
+	}
+}
+
+// TestOpenDamaged: a damaged record is named by file and offset.
+func TestOpenDamaged(t *testing.T) {
+	s, log, fs := newStore(t)
+	for i := range 200 { // several segments: Open checks the last one itself
+		mustPut(t, s, fmt.Sprint("k", i), strings.Repeat("v", 100))
+	}
+	mark := s.Mark()
+	if err := log.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	names, err := fs.List(testDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.OpenReadWrite(filepath.Join(testDir, names[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{0xee}, 500); err != nil {
+		t.Fatal(err)
+	}
+	if log, err = revlog.Open(fs, testDir, testOptions(), mark); err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *revlog.CorruptError
+	if _, err := Open(log, 201, NeverCompacted); !errors.As(err, &corrupt) {
+		t.Errorf("Open: %v", err)
+	} else if filepath.Base(corrupt.File) != names[0] {
+		t.Errorf("Open: %v", err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

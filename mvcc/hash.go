@@ -75,7 +75,7 @@ func (v *View) anyAt(ctx context.Context, rev int64) (found bool, err error) {
 		if err := ctx.Err(); err != nil {
 			return false, err
 		}
-		v.s.scan(c, func(id uint32) bool {
+		v.s.scan(c, chunkKeys, func(id uint32) bool {
 			_, found = v.s.live(id, rev)
 			return !found
 		})

@@ -180,7 +180,9 @@ func (r *race) old(rng *rand.Rand) int64 {
 }
 
 // reply compares a reply's bytes. Its header has the revision that it was read at.
-func (r *race) reply(what string, got []byte, asked int64, want func(h cairn.Header, rev int64) []byte) {
+func (r *race) reply(
+	what string, got []byte, asked int64, want func(h cairn.Header, rev int64) []byte,
+) {
 	h := headerOf(got)
 	rev := asked
 	if rev == 0 {

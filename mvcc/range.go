@@ -176,7 +176,7 @@ func (r *reader) count(ctx context.Context, key, end []byte, rev int64) (total i
 		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
-		r.s.scan(c, func(id uint32) bool {
+		r.s.scan(c, chunkKeys, func(id uint32) bool {
 			if r.s.idx.IsLive(id, rev) {
 				total++
 			} else if _, ok := r.s.live(id, rev); ok {
@@ -202,7 +202,7 @@ func (r *reader) appendInOrder(
 			return dst, 0, err
 		}
 		r.items = r.items[:0]
-		r.s.scan(c, func(id uint32) bool {
+		r.s.scan(c, chunkKeys, func(id uint32) bool {
 			if v, ok := r.s.live(id, rev); ok {
 				if total < limit {
 					r.take(id, v)
@@ -240,7 +240,7 @@ func (r *reader) appendSorted(
 		if err := ctx.Err(); err != nil {
 			return dst, 0, 0, err
 		}
-		r.s.scan(c, func(id uint32) bool {
+		r.s.scan(c, chunkKeys, func(id uint32) bool {
 			if v, ok := r.s.live(id, rev); ok {
 				if total < fetch && passes(q, v.Main, v.Create) {
 					r.take(id, v)

@@ -158,6 +158,7 @@ type cursor struct {
 	next []byte // first key not visited; owned by the cursor
 	end  []byte // nil: none
 	done bool
+	ids  []uint32 // scratch
 }
 
 // start puts the cursor before [key, end) of a RangeRequest whose end is not empty.
@@ -171,23 +172,23 @@ func (c *cursor) start(key, end []byte) {
 	}
 }
 
-// scan visits at most chunkKeys keys behind the cursor under the index's lock, or stops when visit
-// returns false.
-func (s *Store) scan(c *cursor, visit func(id uint32) bool) {
+// scan visits at most max keys (and chunkKeys) behind the cursor under the index's lock, or stops
+// when visit returns false.
+func (s *Store) scan(c *cursor, max int64, visit func(id uint32) bool) {
+	limit := int(min(max, chunkKeys))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n, more := 0, true
-	c.done = true
-	s.idx.Ascend(c.next, c.end, func(id uint32) bool {
-		if !more || n == chunkKeys {
-			c.next = append(c.next[:0], s.idx.Key(id)...)
-			c.done = false
-			return false
-		}
+	c.ids = s.idx.AppendRange(c.ids[:0], c.next, c.end, limit+1) // one more tells where to go on
+	n := 0
+	for n < limit && n < len(c.ids) {
 		n++
-		more = visit(id)
-		return true
-	})
+		if !visit(c.ids[n-1]) {
+			break
+		}
+	}
+	if c.done = n == len(c.ids); !c.done {
+		c.next = append(c.next[:0], s.idx.Key(c.ids[n])...)
+	}
 }
 
 // live returns the version of a key at rev if it is not a tombstone; the caller holds mu.
@@ -208,7 +209,7 @@ func (r *reader) Ascend(key, end []byte, fn func(key []byte, v Version) bool) {
 	var items []item
 	for c.start(key, end); !c.done; {
 		items = items[:0]
-		r.s.scan(&c, func(id uint32) bool {
+		r.s.scan(&c, chunkKeys, func(id uint32) bool {
 			if v, ok := r.s.live(id, r.rev); ok {
 				items = append(items, item{key: r.s.idx.Key(id), v: versionOf(v)})
 			}

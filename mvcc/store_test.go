@@ -2,7 +2,6 @@ package mvcc
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,14 +18,16 @@ const testDir = "revlog"
 
 // suite is a store under test and the model beside it.
 type suite struct {
-	t     *testing.T
-	r     *rand.Rand
-	fs    *vfs.Mem
-	log   *revlog.Log
-	s     *Store
-	m     *model
-	saved revlog.Checkpoint
-	keys  int
+	t    *testing.T
+	r    *rand.Rand
+	fs   *vfs.Mem
+	log  *revlog.Log
+	s    *Store
+	m    *model
+	keys int
+	// The last checkpoint, and the model as it was then.
+	saved      revlog.Checkpoint
+	savedModel model
 	// What the model does at the next Publish.
 	pending []Event
 }
@@ -38,6 +39,7 @@ func newSuite(t *testing.T, seed uint64) *suite {
 	t.Logf("seed %d", seed)
 	b := &suite{t: t, r: rand.New(rand.NewPCG(seed, 11)), fs: vfs.NewMem(), m: newModel()}
 	b.keys = 1 + b.r.IntN(60)
+	b.saved.CompactRev, b.savedModel = b.m.compact, *b.m
 	b.open(revlog.Mark{})
 	t.Cleanup(func() {
 		if err := b.log.Close(); err != nil {
@@ -66,6 +68,7 @@ func (b *suite) checkpoint() {
 		b.t.Fatal(err)
 	}
 	b.saved = revlog.Checkpoint{Mark: mark, CompactRev: b.s.CompactRev()}
+	b.savedModel = *b.m
 }
 
 func (b *suite) reopen() {
@@ -74,6 +77,19 @@ func (b *suite) reopen() {
 	if err := b.log.Close(); err != nil {
 		b.t.Fatal(err)
 	}
+	b.open(b.saved.Mark)
+}
+
+// crash goes on from what a power failure leaves, at the last checkpoint.
+func (b *suite) crash() {
+	b.t.Helper()
+	clone := b.fs.CrashClone(b.r)
+	if err := b.log.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	b.fs = clone
+	*b.m = b.savedModel
+	b.m.history = slices.Clip(b.m.history)
 	b.open(b.saved.Mark)
 }
 
@@ -180,221 +196,6 @@ func (b *suite) sameEvent(got, want *Event) {
 	}
 }
 
-// request is a random range.
-func (b *suite) request(now int64) *cairn.RangeRequest {
-	r := &cairn.RangeRequest{Key: b.key()}
-	r.End = b.end(r.Key)
-	if b.r.IntN(3) == 0 {
-		r.Key = []byte{0}
-	}
-	if b.r.IntN(2) == 0 {
-		r.Revision = b.r.Int64N(now+4) - 1
-	}
-	r.Limit = b.r.Int64N(12) - 1
-	r.CountOnly = b.r.IntN(10) == 0
-	r.KeysOnly = b.r.IntN(4) == 0
-	if b.r.IntN(2) == 0 {
-		r.SortOrder = cairn.SortOrder(b.r.IntN(3))
-		r.SortTarget = cairn.SortTarget(b.r.IntN(5))
-	}
-	for _, f := range []*int64{&r.MinModRevision, &r.MaxModRevision, &r.MinCreateRevision,
-		&r.MaxCreateRevision} {
-		if b.r.IntN(8) == 0 {
-			*f = b.r.Int64N(now + 1)
-		}
-	}
-	return r
-}
-
-// checkRange compares a random range by a reader whose newest revision is now.
-func (b *suite) checkRange(reader Reader, now int64) {
-	b.t.Helper()
-	if reader.Rev() != now {
-		b.t.Fatalf("Rev %d, want %d", reader.Rev(), now)
-	}
-	r := b.request(now)
-	h := cairn.Header{ClusterID: 3, Revision: now}
-	want, wantErr := b.m.rangeAt(now, b.m.compact, h, r)
-	got, err := reader.AppendRange([]byte("before"), &h, r)
-	b.same(r, got, err, append([]byte("before"), want...), wantErr)
-	var keys []cairn.KeyValue
-	reader.Ascend(r.Key, r.End, func(key []byte, v Version) bool {
-		kv := cairn.KeyValue{Key: key, CreateRevision: v.Create, ModRevision: v.Rev.Main,
-			Version: v.Version, Lease: v.Lease}
-		keys = append(keys, kv)
-		b.checkKV(reader, v, now, key)
-		return true
-	})
-	for _, kv := range b.m.at(now) {
-		if !inRange(kv.Key, r.Key, r.End) {
-			continue
-		}
-		kv.Value = nil
-		if len(keys) == 0 || fmt.Sprint(keys[0]) != fmt.Sprint(kv) {
-			b.t.Fatalf("Ascend at %d of %+v: want %+v, got %+v", now, r, kv, keys)
-		}
-		keys = keys[1:]
-	}
-	if len(keys) != 0 {
-		b.t.Fatalf("Ascend found %+v", keys)
-	}
-}
-
-func (b *suite) checkKV(reader Reader, v Version, now int64, key []byte) {
-	b.t.Helper()
-	kv, err := reader.KV(v)
-	c, _ := b.m.last(key, now)
-	if want := wire.AppendKeyValue(nil, &c.kv); err != nil || !bytes.Equal(kv, want) {
-		b.t.Fatalf("KV of %q at %d: %q %v, want %q", key, now, kv, err, want)
-	}
-	if got, ok := reader.Get(key); !ok || got != v {
-		b.t.Fatalf("Get(%q) = %+v %v, want %+v", key, got, ok, v)
-	}
-}
-
-func (b *suite) same(r *cairn.RangeRequest, got []byte, err error, want []byte, wantErr error) {
-	b.t.Helper()
-	if !errors.Is(err, wantErr) || err == nil && !bytes.Equal(got, want) {
-		b.t.Fatalf("range %+v:\n got %q %v\nwant %q %v", r, got, err, want, wantErr)
-	}
-}
-
-// read compares what readers see now, which is after a Publish.
-func (b *suite) read() {
-	b.t.Helper()
-	view := b.s.View()
-	defer view.Close()
-	b.checkRange(view, b.m.rev)
-	r := b.request(b.m.rev)
-	want, wantErr := b.m.rangeAt(b.m.rev, b.m.compact, cairn.Header{Revision: b.m.rev}, r)
-	got, err := b.s.AppendRange(context.Background(), nil, &cairn.Header{}, r)
-	b.same(r, got, err, want, wantErr)
-	b.stream()
-}
-
-// stream compares the merged pieces of a stream.
-func (b *suite) stream() {
-	b.t.Helper()
-	r := &cairn.RangeRequest{Key: []byte{0}, End: b.end([]byte{0}), Limit: b.r.Int64N(30),
-		KeysOnly: b.r.IntN(3) == 0, CountOnly: b.r.IntN(9) == 0}
-	if b.r.IntN(2) == 0 {
-		r.Revision = b.r.Int64N(b.m.rev + 2)
-	}
-	h := cairn.Header{Revision: b.m.rev}
-	want, wantErr := b.m.rangeAt(b.m.rev, b.m.compact, h, r)
-	var kvs, rest []byte
-	err := b.s.StreamRange(context.Background(), &cairn.Header{}, r, b.r.IntN(400),
-		func(piece []byte) error {
-			if rest != nil {
-				b.t.Fatal("a piece after the last one")
-			}
-			if len(piece) > 0 && piece[0] == wire.HeaderField<<3|2 {
-				n := len(wire.AppendHeader(nil, &h))
-				if !bytes.Equal(piece[:n], wire.AppendHeader(nil, &h)) {
-					b.t.Fatalf("header %x", piece[:n])
-				}
-				rest, piece = piece[:n], piece[n:]
-			}
-			kvs = append(kvs, piece...)
-			return nil
-		})
-	b.same(r, append(slices.Clip(rest), kvs...), err, want, wantErr)
-}
-
-// history compares events, the versions before them, what is retained, and the hash.
-func (b *suite) history() {
-	b.t.Helper()
-	ctx := context.Background()
-	from := b.r.Int64N(b.m.rev + 3)
-	var want []change
-	for _, c := range b.m.history {
-		if c.rev.Main >= from {
-			want = append(want, c)
-		}
-	}
-	for next := from; next <= b.m.rev; {
-		maxEvents := 1 + b.r.IntN(20)
-		at := next
-		var err error
-		got := 0
-		next, err = b.s.Changes(ctx, at, b.m.rev+5, maxEvents, 1<<20, func(ev *Event) error {
-			b.checkEvent(ev, &want[0])
-			want = want[1:]
-			got++
-			return nil
-		})
-		if at < b.m.compact {
-			if !errors.Is(err, cairn.ErrCompacted) || next != at {
-				b.t.Fatalf("Changes from %d, compacted %d: %d %v", at, b.m.compact, next, err)
-			}
-			return
-		}
-		if err != nil || next <= at {
-			b.t.Fatalf("Changes from %d: %d %v", at, next, err)
-		}
-		if len(want) > 0 && want[0].rev.Main < next || got > maxEvents+5 {
-			b.t.Fatalf("Changes from %d ended at %d after %d events", at, next, got)
-		}
-	}
-	if len(want) > 0 {
-		b.t.Fatalf("%d events are missing", len(want))
-	}
-	b.checkHash(b.r.Int64N(b.m.rev + 2))
-}
-
-func (b *suite) checkEvent(ev *Event, c *change) {
-	b.t.Helper()
-	kv := c.kv
-	if c.tomb {
-		kv.ModRevision = c.rev.Main
-	}
-	b.sameEvent(ev, &Event{Rev: c.rev, Key: kv.Key, Delete: c.tomb,
-		Create: !c.tomb && kv.CreateRevision == c.rev.Main, KV: wire.AppendKeyValue(nil, &kv)})
-	prev, ok, err := b.s.PrevKV(ev)
-	before, had := b.m.last(kv.Key, c.rev.Main-1)
-	had = had && !before.tomb && !ev.Create && c.rev.Main-1 >= b.m.compact
-	if err != nil || ok != had || had && !bytes.Equal(prev, wire.AppendKeyValue(nil, &before.kv)) {
-		b.t.Fatalf("PrevKV of %+v: %q %v %v, want %+v %v", ev, prev, ok, err, before, had)
-	}
-}
-
-func (b *suite) checkHash(rev int64) {
-	b.t.Helper()
-	ctx := context.Background()
-	hash, hashRev, compactRev, err := b.s.HashKV(ctx, rev)
-	at := rev
-	if rev == 0 {
-		at = b.m.rev
-	}
-	if rev > 0 && rev < b.m.compact {
-		if !errors.Is(err, cairn.ErrCompacted) {
-			b.t.Fatalf("HashKV(%d): %v", rev, err)
-		}
-		return
-	}
-	if rev > b.m.rev {
-		if !errors.Is(err, cairn.ErrFutureRev) {
-			b.t.Fatalf("HashKV(%d): %v", rev, err)
-		}
-		return
-	}
-	if err != nil || hash != b.m.hash(at) || hashRev != at || compactRev != b.m.compact {
-		b.t.Fatalf("HashKV(%d) = %08x at %d, %d, %v", rev, hash, hashRev, compactRev, err)
-	}
-	want := b.m.retained(at)
-	err = b.s.Retained(ctx, at, func(r revlog.Record) error {
-		if len(want) == 0 || r.Rev != want[0].rev || r.Tombstone != want[0].tomb ||
-			!bytes.Equal(r.KV, wire.AppendKeyValue(nil, &want[0].kv)) {
-			return fmt.Errorf("record %+v, want %+v", r, want)
-		}
-		want = want[1:]
-		return nil
-	})
-	if err != nil || len(want) > 0 {
-		b.t.Fatalf("Retained(%d): %v, %d missing", at, err, len(want))
-	}
-}
-
 func (b *suite) compact() {
 	b.t.Helper()
 	rev := b.r.Int64N(b.m.rev+3) - 1
@@ -460,6 +261,7 @@ func (b *suite) checkStats() {
 
 // TestAgainstModel is one applier's life, checked at each step against the model.
 func TestAgainstModel(t *testing.T) {
+	rewrites, crashes := int64(0), 0
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			b := newSuite(t, seed)
@@ -478,11 +280,17 @@ func TestAgainstModel(t *testing.T) {
 				case 1:
 					b.checkpoint()
 				case 2:
-					b.reclaim(20)
+					b.checkpoint()
+					b.reclaim(60)
 				case 3:
 					b.checkStats()
 				case 4:
 					b.reopen()
+				case 5:
+					rewrites += b.log.Stats().Reclaim.Rewrites
+					crashes++
+					b.crash()
+					b.read()
 				default:
 					b.s.CompactStep(b.r.IntN(30))
 				}
@@ -492,4 +300,8 @@ func TestAgainstModel(t *testing.T) {
 			}
 		})
 	}
+	if rewrites < 40 || crashes < 50 {
+		t.Errorf("%d rewrites, %d crashes: too few to prove anything", rewrites, crashes)
+	}
+	t.Logf("%d rewrites, %d crashes", rewrites, crashes)
 }

@@ -145,11 +145,11 @@ func (r *reader) gather(q *cairn.RangeRequest, rev, limit int64) {
 	}
 	c := &r.at
 	for c.start(q.Key, q.End); !c.done && int64(len(r.items)) < limit; {
-		r.s.scan(c, func(id uint32) bool {
+		r.s.scan(c, limit-int64(len(r.items)), func(id uint32) bool {
 			if v, ok := r.s.live(id, rev); ok {
 				r.take(id, v)
 			}
-			return int64(len(r.items)) < limit
+			return true
 		})
 	}
 }

@@ -75,3 +75,22 @@ func (x *Index) Ascend(key, end []byte, fn func(id uint32) bool) {
 	}
 	x.order.ascend(key, func(id uint32) bool { return id != stop && fn(id) })
 }
+
+// AppendRange appends the ids of the first limit keys (at least one) in [key, end), as Ascend gives
+// them, and loads their entries: all at once that takes a fraction of the time that it takes
+// to wait for one after the other.
+func (x *Index) AppendRange(ids []uint32, key, end []byte, limit int) []uint32 {
+	from := len(ids)
+	x.Ascend(key, end, func(id uint32) bool {
+		ids = append(ids, id)
+		return len(ids)-from < limit
+	})
+	any := uint32(0)
+	for _, id := range ids[from:] {
+		any |= x.entries.at(id).flags
+	}
+	if any&entryUsed == 0 && len(ids) > from {
+		panic("index: the tree leads to keys that are gone")
+	}
+	return ids
+}
