@@ -25,6 +25,9 @@ type suite struct {
 	s    *Store
 	m    *model
 	keys int
+	// A transaction may change a key twice. The API refuses that: of the revision that was
+	// compacted, a watch would not see the first change.
+	twice bool
 	// The last checkpoint, and the model as it was then.
 	saved      revlog.Checkpoint
 	savedModel model
