@@ -128,7 +128,7 @@ func compare(t *testing.T, x *Index, m *model, rev int64) {
 }
 
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		t.Logf("seed %d", seed)
 		x, m := New(), newModel()
@@ -257,7 +257,7 @@ func TestManyVersions(t *testing.T) {
 	key := []byte("hot")
 	first := 0 // in all: what is not compacted
 	for range 6 {
-		for range 20_000 {
+		for range 12_000 {
 			v.Main++
 			v.Pos = uint64(v.Main)
 			dead := v.Tombstone
@@ -296,7 +296,7 @@ func TestManyVersions(t *testing.T) {
 }
 
 func TestRestore(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(25) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		t.Logf("seed %d", seed)
 		keys := 1 + r.IntN(300)
