@@ -13,7 +13,6 @@ import (
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/revlog"
-	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/vfs"
 )
@@ -22,7 +21,8 @@ import (
 type backups struct {
 	node  *node.Node
 	store *mvcc.Store
-	dir   *datadir.Dir
+	fs    vfs.FS
+	tmp   string // the directory
 	count atomic.Uint64
 }
 
@@ -33,10 +33,10 @@ func (b *backups) Make(ctx context.Context) (r io.ReadCloser, size int64, err er
 	if err != nil {
 		return nil, 0, err
 	}
-	name := filepath.Join(b.dir.Tmp(), fmt.Sprintf("backup-%d.db", b.count.Add(1)))
+	name := filepath.Join(b.tmp, fmt.Sprintf("backup-%d.db", b.count.Add(1)))
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, b.dir.FS.RemoveAll(name))
+			err = errors.Join(err, b.fs.RemoveAll(name))
 		}
 	}()
 	err = backup.Write(ctx, name, saved, func(fn func(revlog.Record) error) error {
@@ -45,14 +45,14 @@ func (b *backups) Make(ctx context.Context) (r io.ReadCloser, size int64, err er
 	if err != nil {
 		return nil, 0, err
 	}
-	f, err := b.dir.FS.Open(name)
+	f, err := b.fs.Open(name)
 	if err != nil {
 		return nil, 0, err
 	}
 	if size, err = f.Size(); err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}
-	return &sentFile{io.NewSectionReader(f, 0, size), f, b.dir.FS, name}, size, nil
+	return &sentFile{io.NewSectionReader(f, 0, size), f, b.fs, name}, size, nil
 }
 
 // stateOf copies what a backup holds of the machine besides the records. On the applier.

@@ -53,7 +53,8 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	if err := st.reconcile(s, img, found); err != nil {
 		return nil, err
 	}
-	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), revlog.Options{}, img.Mark); err != nil {
+	records := revlog.Options{SegmentBytes: s.sys.revlogBytes}
+	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), records, img.Mark); err != nil {
 		return nil, err
 	}
 	store, err := mvcc.Open(st.log, img.Rev, img.CompactRev)

@@ -14,7 +14,6 @@ import (
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/server/listen"
 	v3 "github.com/cairnkv/cairn/v3"
-	"github.com/cairnkv/cairn/vfs"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/keepalive"
@@ -44,7 +43,7 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 		URLs: s.cfg.ListenClientURLs, HTTPURLs: s.cfg.ListenClientHTTPURLs,
 		Flag: "listen-client-urls", Endpoint: "client", TLS: tls,
 		ReusePort: s.cfg.ReusePort, ReuseAddr: s.cfg.ReuseAddress,
-		FS: vfs.OS(), Clock: s.clk, Log: s.logger,
+		FS: s.sys.fs, Clock: s.clk, Log: s.logger,
 	}
 	d := &doors{}
 	if d.clients, err = listen.Open(ctx, options); err != nil {

@@ -22,8 +22,9 @@ type totals struct {
 // walOptions of a member's raft log.
 func (s *Server) walOptions(metadata []byte) wal.Options {
 	return wal.Options{
-		Metadata: metadata,
-		Clock:    s.clk,
+		Metadata:     metadata,
+		SegmentBytes: s.sys.walBytes,
+		Clock:        s.clk,
 		OnWrite: func(bytes int, d time.Duration) {
 			s.totals.walBytes.Add(int64(bytes))
 			if m := s.totals.metrics.Load(); m != nil {

@@ -44,7 +44,8 @@ import (
 type Server struct {
 	cfg    *config.Config
 	logger *slog.Logger
-	clk    clock.Clock
+	sys    system
+	clk    clock.Clock // the system's
 
 	ctx     context.Context // ends when the member stops
 	cancel  context.CancelFunc
@@ -70,9 +71,15 @@ type Server struct {
 
 // Start runs a member and returns when it serves clients. ctx bounds the start alone. On an error
 // nothing of it is left running.
-func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *Server, err error) {
+func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*Server, error) {
+	return start(ctx, cfg, logger, realSystem())
+}
+
+func start(
+	ctx context.Context, cfg *config.Config, logger *slog.Logger, sys system,
+) (_ *Server, err error) {
 	s := &Server{
-		cfg: cfg, logger: logger, clk: clock.Real(),
+		cfg: cfg, logger: logger, sys: sys, clk: sys.clock,
 		failed:        make(chan error, 1),
 		lessor:        upkeep.NewLessor(),
 		checkpointDue: make(chan struct{}, 1),
@@ -85,8 +92,10 @@ func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *Ser
 			err = errors.Join(err, s.Stop())
 		}
 	}()
-	if s.doors, err = openDoors(ctx, s); err != nil {
-		return nil, err
+	if sys.doors {
+		if s.doors, err = openDoors(ctx, s); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.openData(); err != nil {
 		return nil, err
@@ -99,8 +108,10 @@ func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (_ *Ser
 		return nil, err
 	}
 	s.logger.Info("ready to serve client requests")
-	if err := s.doors.serve(s); err != nil {
-		return nil, err
+	if s.doors != nil {
+		if err := s.doors.serve(s); err != nil {
+			return nil, err
+		}
 	}
 	return s, nil
 }
@@ -117,7 +128,7 @@ func (s *Server) fatal(err error) {
 }
 
 func (s *Server) openData() error {
-	dir, err := datadir.Open(vfs.OS(), s.cfg.DataDir, s.cfg.WALDir)
+	dir, err := datadir.Open(s.sys.fs, s.cfg.DataDir, s.cfg.WALDir)
 	if err != nil {
 		return err
 	}
@@ -154,11 +165,16 @@ func (s *Server) startNode() error {
 		return err
 	}
 	s.metrics = s.newMetrics()
+	made := &backups{
+		node: s.node, store: machine.Store(), fs: s.stores.dir.FS, tmp: s.stores.dir.Tmp(),
+	}
+	if s.sys.tmp != "" {
+		made.fs, made.tmp = vfs.OS(), s.sys.tmp
+	}
 	s.back = &backend{
 		node: s.node, machine: machine, hub: s.hub, lessor: s.lessor, clk: s.clk, log: s.logger,
 		stored: s.stores.log.Stats, quota: s.cfg.Quota(), chunk: int(s.cfg.MaxRequestBytes),
-		backup:  &backups{node: s.node, store: machine.Store(), dir: s.stores.dir},
-		metrics: s.metrics,
+		backup: made, metrics: s.metrics,
 	}
 	return nil
 }
