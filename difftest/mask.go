@@ -30,6 +30,8 @@ func masks(args []string) []mask {
 		{regexp.MustCompile(`("(raftIndex|raftAppliedIndex|dbSize|dbSizeInUse)"): ?\d+`), "$1:N"},
 		{regexp.MustCompile(`("(RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse)" :) \d+`), "$1 N"},
 		{regexp.MustCompile(`\b\d+(\.\d+)? [kM]?B\b`), "SIZE"},
+		{regexp.MustCompile(`(?m)^Cairn version: .*\n`), ""},
+		{regexp.MustCompile(`\bcairn (ctl|utl)\b`), "etcd$1"},
 		{regexp.MustCompile(`[─-]{3,}`), "---"},
 		{regexp.MustCompile(` {2,}`), " "},
 	}

@@ -161,6 +161,12 @@ func TestSnapshotBump(t *testing.T) {
 		}
 		dumps[i] = append(dumps[i], a.String())
 	}
+	for i := range dumps {
+		// To carry the revision, etcdutl writes the last record once more, which etcd's hash covers.
+		dumps[i] = slices.DeleteFunc(dumps[i], func(line string) bool {
+			return strings.HasPrefix(line, "hashkv ")
+		})
+	}
 	if d := diffLines("the data", dumps[0], dumps[1]); d != "" {
 		t.Error(d)
 	}
@@ -224,6 +230,9 @@ func runUtl(t *testing.T, face []string, dir, line string) Outcome {
 	o, err := shell.Run(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if o.Stderr != "" {
+		t.Logf("%s %s: %s", face[0], line, o.Stderr)
 	}
 	return Outcome{Stdout: shell.Mask(c, o.Stdout), End: o.End}
 }
