@@ -28,6 +28,12 @@ const (
 	watchTick = 100 * time.Millisecond
 	// prepareTick is how often space is made ready ahead of the logs when nothing asks for it.
 	prepareTick = 50 * time.Millisecond
+	// prepareBytes of raft log make a look due at once.
+	prepareBytes = 1 << 20
+	// walSegmentBytes is the size of the raft log's segments. Up to four exist when all is quiet
+	// (in use, ahead, two spare): small ones, so that a small store takes little room. Each costs
+	// one sync more.
+	walSegmentBytes = 8 << 20
 	// spaceRetry is the pause after a full disk or another failure that may pass.
 	spaceRetry = time.Second
 	// reclaimStepBytes and reclaimPause bound the rate at which old segments are rewritten:
@@ -206,7 +212,7 @@ func (s *Server) runReclaim(ctx context.Context) {
 // runPrepare keeps room ready ahead of both logs, so that a write does not meet a full disk: that
 // shows here first, where refusing writes is still safe.
 func (s *Server) runPrepare(ctx context.Context) {
-	for s.pause(ctx, prepareTick, nil) {
+	for s.pause(ctx, prepareTick, s.prepareDue) {
 		err := errors.Join(s.stores.wal.Prepare(), s.stores.log.Prepare())
 		if err == nil {
 			continue

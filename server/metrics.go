@@ -26,7 +26,10 @@ func (s *Server) walOptions(metadata []byte) wal.Options {
 		SegmentBytes: s.sys.walBytes,
 		Clock:        s.clk,
 		OnWrite: func(bytes int, d time.Duration) {
-			s.totals.walBytes.Add(int64(bytes))
+			total := s.totals.walBytes.Add(int64(bytes))
+			if total/prepareBytes != (total-int64(bytes))/prepareBytes {
+				poke(s.prepareDue)
+			}
 			if m := s.totals.metrics.Load(); m != nil {
 				m.WALWrite.Observe(d.Seconds())
 			}

@@ -67,6 +67,7 @@ type Server struct {
 	checkpointDue chan struct{}
 	reclaimDue    chan struct{}
 	compactDue    chan struct{}
+	prepareDue    chan struct{}
 }
 
 // Start runs a member and returns when it serves clients. ctx bounds the start alone. On an error
@@ -85,6 +86,7 @@ func start(
 		checkpointDue: make(chan struct{}, 1),
 		reclaimDue:    make(chan struct{}, 1),
 		compactDue:    make(chan struct{}, 1),
+		prepareDue:    make(chan struct{}, 1),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	defer func() {

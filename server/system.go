@@ -19,5 +19,5 @@ type system struct {
 }
 
 func realSystem() system {
-	return system{fs: vfs.OS(), clock: clock.Real(), doors: true}
+	return system{fs: vfs.OS(), clock: clock.Real(), doors: true, walBytes: walSegmentBytes}
 }
