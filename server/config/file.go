@@ -30,7 +30,8 @@ func (p *parser) file(name string) error {
 	if p.cfg, err = defaults(p.table); err != nil {
 		return err
 	}
-	p.set, p.warned, p.warnings = map[string]bool{}, map[string]bool{}, nil
+	p.set, p.idle = map[string]bool{}, map[string]string{}
+	p.warned, p.warnings = map[string]bool{}, nil
 	p.cfg.ConfigFile = name
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -78,9 +79,7 @@ func (p *parser) fileKeys() map[string]*option {
 
 // mapping applies the keys of one level. A key that nobody knows is a warning: etcd reads past it.
 func (p *parser) mapping(keys map[string]*option, prefix string, node *yaml.Node) error {
-	if node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
+	node = resolve(node)
 	if isNull(node) {
 		return nil
 	}
@@ -104,8 +103,7 @@ func (p *parser) entry(keys map[string]*option, key string, value *yaml.Node) er
 	}
 	o, ok := keys[key]
 	if !ok {
-		p.warn(slog.LevelWarn, "unknown key in the configuration file has no effect",
-			slog.String("key", key), slog.String("nearest", nearest(key, names(keys))))
+		p.unknownKey(keys, key)
 		return nil
 	}
 	if isNull(value) {
@@ -130,25 +128,58 @@ func (p *parser) entry(keys map[string]*option, key string, value *yaml.Node) er
 	return nil
 }
 
+// Bounds on what is said about unknown keys.
+const (
+	maxUnknownKeys = 50
+	maxKeyBytes    = 100
+)
+
+// unknownKey warns of a key; of the first maxUnknownKeys one by one.
+func (p *parser) unknownKey(keys map[string]*option, key string) {
+	p.unknown++
+	switch {
+	case p.unknown == maxUnknownKeys:
+		p.warn(slog.LevelWarn, "further unknown keys in the configuration file have no effect")
+	case p.unknown < maxUnknownKeys:
+		key = key[:min(len(key), maxKeyBytes)]
+		p.warn(slog.LevelWarn, "unknown key in the configuration file has no effect",
+			slog.String("key", key), slog.String("nearest", nearest(key, names(keys))))
+	}
+}
+
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }
 
-// scalar turns a value into what one would write on the command line.
+// resolve follows an alias; yaml has no alias of an alias.
+func resolve(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
+}
+
+// scalar turns a value, or a list of values, into what one would write on the command line. (Aliases
+// may contain themselves or stand for much more than the file shows: lists do not nest, and are
+// bounded.)
 func scalar(n *yaml.Node) (string, error) {
+	n = resolve(n)
 	switch n.Kind {
 	case yaml.ScalarNode:
 		return n.Value, nil
-	case yaml.AliasNode:
-		return scalar(n.Alias)
 	case yaml.SequenceNode:
-		var parts []string
-		for _, c := range n.Content {
-			s, err := scalar(c)
-			if err != nil {
-				return "", err
+		var list strings.Builder
+		for i, c := range n.Content {
+			c = resolve(c)
+			if c.Kind != yaml.ScalarNode {
+				return "", errors.New("want a list of values, not of lists or keys")
 			}
-			parts = append(parts, s)
+			if i > 0 {
+				list.WriteByte(',')
+			}
+			if list.WriteString(c.Value); list.Len() > maxFileBytes {
+				return "", fmt.Errorf("the list has more than %d bytes", maxFileBytes)
+			}
 		}
-		return strings.Join(parts, ","), nil
+		return list.String(), nil
 	}
 	return "", errors.New("want a value or a list, not keys")
 }

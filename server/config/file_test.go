@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -90,13 +91,29 @@ func TestFileForms(t *testing.T) {
 	}
 }
 
+// TestManyUnknownKeys: a file that is none of ours is not repeated in the log.
+func TestManyUnknownKeys(t *testing.T) {
+	var text strings.Builder
+	for i := range 20000 {
+		text.WriteString("key" + strconv.Itoa(i) + ": 1\n")
+	}
+	args := []string{"--config-file=conf.yml"}
+	_, ws, err := parseOn(withFile(t, text.String()), "etcd", args, nil)
+	if err != nil || len(ws) > maxUnknownKeys+5 {
+		t.Errorf("%d warnings, %v", len(ws), err)
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	for text, want := range map[string]string{
 		"name: [":                    "not YAML or JSON",
 		"- name":                     "line 1: want keys and values",
 		"\nheartbeat-interval: 1s":   `line 2: heartbeat-interval: invalid value "1s": parse error`,
 		"warning-apply-duration: 5x": `"5x" is no duration`,
-		"name: {a: b}":               "want a value or a list, not keys",
+		"name: &x [*x]":              "want a list of values, not of lists",
+		"x: &x " + strings.Repeat("x", 1000) + "\nname: [" + strings.Repeat("*x,", 2000) + "]": "the " +
+			"list has more than 1048576 bytes",
+		"name: {a: b}": "want a value or a list, not keys",
 		"listen-client-urls: 127.0.0.1:2379": `listen-client-urls: invalid value ` +
 			`"127.0.0.1:2379"`,
 		"initial-cluster-state: old":               `invalid value "old"`,

@@ -90,7 +90,7 @@ func (p *parser) formerHelp() string {
 func (p *parser) suggest(complaint string) string {
 	const unknown = "flag provided but not defined: -"
 	name, ok := strings.CutPrefix(complaint, unknown)
-	if !ok {
+	if !ok || len(name) > maxKeyBytes {
 		return complaint
 	}
 	var all []string

@@ -40,10 +40,11 @@ type parser struct {
 	fs       vfs.FS
 	table    *table
 	cfg      *Config
-	set      map[string]bool // options given by flag, variable or file
+	set      map[string]bool   // options given by flag, variable or file
+	idle     map[string]string // values of options without a field
+	unknown  int               // keys of the file that are none
 	warned   map[string]bool
 	warnings []Warning
-	wantHelp bool
 	wantVer  bool
 }
 
@@ -59,7 +60,7 @@ func parseOn(fs vfs.FS, program string, args, env []string) (*Config, []Warning,
 	p := &parser{
 		program: strings.TrimSuffix(path.Base(strings.ReplaceAll(program, `\`, "/")), ".exe"),
 		fs:      fs, table: newTable(),
-		set: map[string]bool{}, warned: map[string]bool{},
+		set: map[string]bool{}, idle: map[string]string{}, warned: map[string]bool{},
 	}
 	var err error
 	if p.cfg, err = defaults(p.table); err != nil {
@@ -104,6 +105,9 @@ func (p *parser) run(args, env []string) error {
 		return err
 	}
 	p.complete()
+	if err := p.validateIdle(); err != nil {
+		return err
+	}
 	return p.cfg.validate()
 }
 
@@ -179,6 +183,7 @@ func (p *parser) apply(o *option, s, from string) error {
 			slog.String("name", o.name))
 	}
 	if o.field == nil {
+		p.idle[o.name] = s
 		return nil
 	}
 	return assign(o.field(p.cfg), s)

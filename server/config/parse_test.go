@@ -202,6 +202,8 @@ func TestRefusedFlags(t *testing.T) {
 		{"--heartbeat-interval=x", 2,
 			`invalid value "x" for flag -heartbeat-interval: parse error`},
 		{"--snapshot-count=99999999999999999999", 2, "value out of range"},
+		{"--max-concurrent-streams=x", 2, `invalid value "x" for flag -max-concurrent-streams: ` +
+			`strconv.ParseUint: parsing "x": invalid syntax`},
 		{"--force-new-cluster=maybe", 2,
 			`invalid boolean value "maybe" for -force-new-cluster: parse error`},
 		{"--initial-cluster-state=old", 2,
@@ -243,6 +245,12 @@ func TestRefusedValues(t *testing.T) {
 		{"--auto-compaction-mode=x", 1, `unknown auto-compaction-mode "x"`},
 		{"--auto-compaction-retention=x", 1, "error parsing CompactionRetention"},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=1h", 1, "revisions"},
+		{"--discovery-fallback=proxy", 1, `v2 proxy is deprecated, and --discovery-fallback ` +
+			`can't be configured as "proxy"`},
+		{"--discovery-token=x", 1, "both --discovery-token and --discovery-endpoints must be set"},
+		{"--discovery-srv=example.com --initial-cluster=default=http://localhost:2380", 1,
+			"multiple discovery or bootstrap flags are set. Choose one of"},
+		{"--compact-hash-check-time=0", 1, "--compact-hash-check-time must be >0 (set to 0s)"},
 		{"--logger=capnslog", 1, "--logger=capnslog is removed in v3.5"},
 		{"--log-format=xml", 1, "unknown log format: xml, supported values json, console"},
 		{"--log-level=loud", 1, `unknown level "loud"`},
@@ -318,7 +326,7 @@ func TestEveryFlag(t *testing.T) {
 		switch o.name {
 		case "help", "version", "config-file":
 			continue
-		case "cert-file", "key-file", "auto-compaction-retention", "tls-max-version",
+		case "discovery-token", "discovery-endpoints", "cert-file", "key-file", "auto-compaction-retention", "tls-max-version",
 			"enable-log-rotation", "cipher-suites":
 			continue // need each other; tested above
 		}

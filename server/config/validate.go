@@ -41,6 +41,34 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// validateIdle checks options without effect, so that a configuration that etcd refuses is refused.
+func (p *parser) validateIdle() error {
+	if p.idle["discovery-fallback"] == "proxy" {
+		return errors.New(`v2 proxy is deprecated, and --discovery-fallback can't be configured ` +
+			`as "proxy"`)
+	}
+	if (p.idle["discovery-token"] != "") != (p.idle["discovery-endpoints"] != "") {
+		return errors.New("both --discovery-token and --discovery-endpoints must be set")
+	}
+	ways := 0
+	for _, given := range []bool{p.set["initial-cluster"] && p.cfg.InitialCluster != "",
+		p.idle["discovery-srv"] != "", p.idle["discovery-endpoints"] != ""} {
+		if given {
+			ways++
+		}
+	}
+	if ways > 1 {
+		return errors.New("multiple discovery or bootstrap flags are set. Choose one of " +
+			`"initial-cluster", "discovery-endpoints" or "discovery-srv"`)
+	}
+	if s, ok := p.idle["compact-hash-check-time"]; ok {
+		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
+			return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", d)
+		}
+	}
+	return nil
+}
+
 func (c *Config) validateLog() error {
 	switch c.Log.Logger {
 	case "zap":

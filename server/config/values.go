@@ -38,9 +38,9 @@ func assign(dst any, s string) error {
 		v, err = strconv.ParseUint(s, 0, strconv.IntSize)
 		*p = uint(v)
 	case *uint32:
-		var v uint64
-		v, err = strconv.ParseUint(s, 0, 32)
+		v, err := strconv.ParseUint(s, 0, 32)
 		*p = uint32(v)
+		return err // etcd has a type of its own for these, with strconv's text
 	case *uint64:
 		*p, err = strconv.ParseUint(s, 0, 64)
 	case *int:
