@@ -23,6 +23,8 @@ type order struct {
 	key    func(id uint32) []byte
 	probes [orderProbes][]byte
 	free   chan uint32 // numbers of probes not in use
+	// loading is the id that is put in, known to come after all others: 0 except in load.
+	loading uint32
 }
 
 func (o *order) init(key func(id uint32) []byte) {
@@ -41,7 +43,21 @@ func (o *order) bytesOf(id uint32) []byte {
 	return o.key(id)
 }
 
-func (o *order) less(a, b uint32) bool { return bytes.Compare(o.bytesOf(a), o.bytesOf(b)) < 0 }
+func (o *order) less(a, b uint32) bool {
+	if o.loading != 0 {
+		return b == o.loading
+	}
+	return bytes.Compare(o.bytesOf(a), o.bytesOf(b)) < 0
+}
+
+// load fills an empty tree with ids that are in order, without a look at their keys.
+func (o *order) load(ids []sortKey) {
+	for i := range ids {
+		o.loading = ids[i].id
+		o.tree.Load(o.loading)
+	}
+	o.loading = 0
+}
 
 func (o *order) insert(id uint32) { o.tree.Set(id) }
 

@@ -64,9 +64,7 @@ func (x *Index) Restore(key []byte, v Version, rev int64, dead []uint64) ([]uint
 // RestoreEnd builds the ordered tree of what Restore has added.
 func (x *Index) RestoreEnd() {
 	x.unordered = false
-	for _, s := range x.sorted() {
-		x.order.tree.Load(s.id)
-	}
+	x.order.load(x.sorted())
 }
 
 // sortKey orders most keys without a look at their bytes.
