@@ -33,7 +33,7 @@ type Backend interface {
 	// ClusterVersion and StorageVersion are "3.7.0", or "" while they are not decided.
 	ClusterVersion() string
 	StorageVersion() string
-	// RaftStatus is shown in /debug/vars as raft.status; it is encoded as JSON.
+	// RaftStatus is shown in /debug/vars as raft.status, encoded as JSON: a [RaftStatus].
 	RaftStatus() any
 }
 

@@ -116,6 +116,11 @@ func (d definer) requests(m *Metrics, s Sources) {
 		"Response latency distribution in seconds for each type.", doubling(0.001, 14),
 		"type", "success")
 
+	// These have series from the start, as etcd's have once its own first entries are applied.
+	m.Apply.WithLabelValues("v3", "Put", "true")
+	m.RangeDuration.WithLabelValues("true")
+	m.Request.WithLabelValues("Put", "true")
+
 	m.healthSuccesses = d.counter("etcd_server_health_success",
 		"The total number of successful health checks")
 	m.healthFailures = d.counter("etcd_server_health_failures",
