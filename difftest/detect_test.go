@@ -143,15 +143,13 @@ func watchFaults() map[string]fault {
 // TestDetect runs the reference against itself with a fault in between, for every fault: a checker
 // that cannot fail is worth nothing.
 func TestDetect(t *testing.T) {
+	t.Parallel()
 	program(t, *flagRef)
 	program(t, Etcdutl)
-	slots := make(chan struct{}, parallelSeeds)
 	for _, list := range []map[string]fault{faults(), watchFaults()} {
 		for name, f := range list {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				slots <- struct{}{}
-				defer func() { <-slots }()
 				detect(t, f)
 			})
 		}

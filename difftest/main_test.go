@@ -26,10 +26,18 @@ var (
 	flagShrink = flag.Bool("shrink", true, "cut a failing script down")
 )
 
+// parallelTests is how many tests run at once unless -parallel says otherwise, on any number of
+// processors: they mostly wait, for disks and for servers to start.
+const parallelTests = "4"
+
 // tools is shared by all tests of this package.
 var tools *Toolbox
 
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", parallelTests); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

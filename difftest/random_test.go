@@ -5,27 +5,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 )
 
-// parallelSeeds is how many seeds run at once: each mostly waits for its two servers' disks.
-const parallelSeeds = 3
-
 // TestRandom is the heart of this module: random operations on both sides, equal answers.
 func TestRandom(t *testing.T) {
-	if *flagReplay != "" {
-		t.Skip("a replay was asked for")
-	}
+	t.Parallel()
 	pair := chosen(t)
-	slots := make(chan struct{}, parallelSeeds)
 	for i, left := uint64(0), *flagOps; left > 0; i++ {
 		seed, n := *flagSeed+i, min(left, *flagPerOps)
 		left -= n
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			slots <- struct{}{}
-			defer func() { <-slots }()
 			t.Logf("seed %d, %d operations; once more: go test -run Random -seed %d -ops %d "+
 				"-ops-per-seed %d", seed, n, seed, n, n)
 			runScript(t, pair, Generate(seed, n), fmt.Sprintf("seed%d", seed))
@@ -33,21 +26,33 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// TestReplay runs the script of -replay.
+// TestReplay runs the script of -replay, or all in testdata/scripts.
 func TestReplay(t *testing.T) {
+	t.Parallel()
+	paths := []string{*flagReplay}
 	if *flagReplay == "" {
-		t.Skip("no -replay")
+		var err error
+		if paths, err = filepath.Glob("testdata/scripts/*.txt"); err != nil || len(paths) == 0 {
+			t.Fatalf("no scripts found: %v", err)
+		}
 	}
-	file, err := os.Open(*flagReplay)
-	if err != nil {
-		t.Fatal(err)
+	pair := chosen(t)
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".txt")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file, err := os.Open(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer file.Close()
+			script, err := ReadScript(file)
+			if err != nil {
+				t.Fatalf("%s: %v", path, err)
+			}
+			runScript(t, pair, script, name)
+		})
 	}
-	defer file.Close()
-	script, err := ReadScript(file)
-	if err != nil {
-		t.Fatalf("%s: %v", *flagReplay, err)
-	}
-	runScript(t, chosen(t), script, "replay")
 }
 
 // runScript runs a script; one that fails is cut down, printed and written to a file.

@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"os/exec"
@@ -175,8 +176,7 @@ func TestSnapshotBump(t *testing.T) {
 // TestUtl compares what etcdutl and Cairn's counterpart, under both of its names, say about files.
 func TestUtl(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	good := filepath.Join(dir, "good.db")
+	good := filepath.Join(t.TempDir(), "good.db")
 	snapshotOf(t, *flagRef, good)
 	data, err := os.ReadFile(good)
 	if err != nil {
@@ -184,13 +184,9 @@ func TestUtl(t *testing.T) {
 	}
 	flipped := slices.Clone(data)
 	flipped[len(flipped)/2] ^= 1
-	for name, content := range map[string][]byte{
-		"flipped.db": flipped, "short.db": data[:len(data)/3], "empty.db": nil,
-		"bare.db": data[:len(data)-32],
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+	files := map[string][]byte{
+		"good.db": data, "flipped.db": flipped, "short.db": data[:len(data)/3], "empty.db": nil,
+		"bare.db": data[:len(data)-sha256.Size],
 	}
 	link, err := tools.Link(t.Context(), Etcdutl)
 	if *flagSut == Cairn && err != nil {
@@ -208,13 +204,13 @@ func TestUtl(t *testing.T) {
 		"snapshot restore good.db --data-dir=r1 --bump-revision=5", "snapshot frobnicate",
 		"frobnicate", "version", "snapshot status good.db -w=nonsense",
 	} {
-		want := runUtl(t, []string{program(t, Etcdutl)}, dir, line)
+		want := runUtl(t, []string{program(t, Etcdutl)}, files, line)
 		faces := [][]string{utl(t, *flagSut)}
 		if *flagSut == Cairn {
 			faces = append(faces, []string{link})
 		}
 		for _, face := range faces {
-			if got := runUtl(t, face, dir, line); got != want {
+			if got := runUtl(t, face, files, line); got != want {
 				t.Errorf("%s %s\n--- etcdutl: %s\n%s+++ here: %s\n%s", filepath.Base(face[0]), line,
 					want.End, want.Stdout, got.End, got.Stdout)
 			}
@@ -222,9 +218,16 @@ func TestUtl(t *testing.T) {
 	}
 }
 
-// runUtl runs a line of arguments in dir and returns the output and the exit status.
-func runUtl(t *testing.T, face []string, dir, line string) Outcome {
+// runUtl runs a line of arguments in a directory with fresh copies of files, because etcdutl writes
+// to what it reads, and returns the output and the exit status.
+func runUtl(t *testing.T, face []string, files map[string][]byte, line string) Outcome {
 	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c := Command{Text: line, Args: strings.Fields(line)}
 	shell := &Shell{Program: face, Vars: map[string]string{"dir": dir}}
 	o, err := shell.Run(t.Context(), c)
