@@ -23,8 +23,7 @@ type order struct {
 	key    func(id uint32) []byte
 	probes [orderProbes][]byte
 	free   chan uint32 // numbers of probes not in use
-	// loading is the id that is put in, known to come after all others: 0 except in load.
-	loading uint32
+	rank   []uint32    // by id, its place in the order: during load only
 }
 
 func (o *order) init(key func(id uint32) []byte) {
@@ -44,19 +43,27 @@ func (o *order) bytesOf(id uint32) []byte {
 }
 
 func (o *order) less(a, b uint32) bool {
-	if o.loading != 0 {
-		return b == o.loading
+	if o.rank != nil {
+		return o.rank[a] < o.rank[b]
 	}
 	return bytes.Compare(o.bytesOf(a), o.bytesOf(b)) < 0
 }
 
-// load fills an empty tree with ids that are in order, without a look at their keys.
-func (o *order) load(ids []sortKey) {
+// load fills an empty tree with ids that are in order, without a look at their keys. last is the
+// largest id. The tree's own loading leaves its nodes half empty; so every second id is loaded,
+// and the others fill the nodes up.
+func (o *order) load(ids []sortKey, last uint32) {
+	o.rank = make([]uint32, last+1)
 	for i := range ids {
-		o.loading = ids[i].id
-		o.tree.Load(o.loading)
+		o.rank[ids[i].id] = uint32(i)
 	}
-	o.loading = 0
+	for i := 0; i < len(ids); i += 2 {
+		o.tree.Load(ids[i].id)
+	}
+	for i := 1; i < len(ids); i += 2 {
+		o.tree.Set(ids[i].id)
+	}
+	o.rank = nil
 }
 
 func (o *order) insert(id uint32) { o.tree.Set(id) }
