@@ -36,7 +36,9 @@ type backend struct {
 	quota   int64 // bytes in use at which writes are refused; 0: none
 	chunk   int   // bytes of a piece of a streamed range
 
-	raising [3]atomic.Bool // by type: an alarm is being proposed
+	raising    [3]atomic.Bool  // by type: an alarm is being proposed
+	full       atomic.Bool     // the disk is: what would fill it more is refused at once
+	prepareDue chan<- struct{} // asks to look at the disk again
 }
 
 var _ v3.Backend = (*backend)(nil)
@@ -73,14 +75,21 @@ func (b *backend) admit(kind command.Kind, req []byte) error {
 		cost = int64(len(req)) + entryOverheadBytes
 	case command.LeaseGrant:
 		cost = leaseOverheadBytes
+	case command.Alarm:
+		poke(b.prepareDue) // who disarms it may have made room
+		return nil
 	default:
 		return nil
 	}
-	if b.quota <= 0 || liveBytes(b.stored())+cost <= b.quota {
+	full := b.full.Load()
+	if !full && (b.quota <= 0 || liveBytes(b.stored())+cost <= b.quota) {
 		return nil
 	}
 	if kind == command.Txn && !state.TxnPuts(req) {
 		return nil
+	}
+	if full {
+		return cairn.ErrNoSpace // the alarm is on its way
 	}
 	b.raiseNoSpace("the quota is used up", slog.Int64("quota-size-bytes", b.quota))
 	return cairn.ErrNoSpace

@@ -82,7 +82,7 @@ func (s *Server) every(d time.Duration, fn func(ctx context.Context, now time.Ti
 	})
 }
 
-func poke(wake chan struct{}) {
+func poke(wake chan<- struct{}) {
 	select {
 	case wake <- struct{}{}:
 	default:
@@ -98,6 +98,11 @@ func (s *Server) runCheckpoints(ctx context.Context) {
 				return
 			}
 			s.back.raiseNoSpace("no room for a checkpoint", slog.Any("error", err))
+			// A rewrite that waits for this checkpoint holds the room that it needs.
+			if err := s.stores.log.AbortReclaim(); err != nil {
+				s.fatal(err)
+				return
+			}
 			s.pause(ctx, spaceRetry, nil)
 			poke(s.checkpointDue)
 		}
@@ -130,8 +135,11 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 			s.appliedBytes.Store(0)
 		}
 	})
-	if err := errors.Join(err, encodeErr); err != nil {
-		return err
+	if err != nil {
+		return err // the visit may still come: what it sets is not ours to read
+	}
+	if encodeErr != nil {
+		return encodeErr
 	}
 	if payload == nil {
 		return nil // nothing was applied since the last one
@@ -141,7 +149,7 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 		s.fatal(err)
 		return err
 	}
-	if err := s.stores.dir.Save(next.index, payload); err != nil {
+	if err := s.saveCheckpoint(next.index, payload); err != nil {
 		return err
 	}
 	s.saved.Store(&next)
@@ -156,6 +164,19 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 		slog.Duration("took", s.clk.Since(started)))
 	poke(s.reclaimDue)
 	return nil
+}
+
+// saveCheckpoint writes a checkpoint; on a full disk in the room that is kept for it, for without
+// checkpoints nothing gives space back.
+func (s *Server) saveCheckpoint(index uint64, payload []byte) error {
+	err := s.stores.dir.Save(index, payload)
+	if !errors.Is(err, vfs.ErrNoSpace) {
+		return err
+	}
+	if err := s.stores.dir.ReleaseReserve(); err != nil {
+		return err
+	}
+	return s.stores.dir.Save(index, payload)
 }
 
 // runCompaction takes what compactions removed out of the key index, a bounded piece at a time.
@@ -209,23 +230,37 @@ func (s *Server) runReclaim(ctx context.Context) {
 	}
 }
 
-// runPrepare keeps room ready ahead of both logs, so that a write does not meet a full disk: that
-// shows here first, where refusing writes is still safe.
+// runPrepare keeps room ready ahead of both logs and for a checkpoint, so that a write does not meet
+// a full disk: that shows here first, where refusing writes is still safe.
 func (s *Server) runPrepare(ctx context.Context) {
 	for s.pause(ctx, prepareTick, s.prepareDue) {
-		err := errors.Join(s.stores.wal.Prepare(), s.stores.log.Prepare())
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, vfs.ErrNoSpace) {
+		full, err := s.prepare()
+		if err != nil {
 			s.fatal(err)
 			return
 		}
-		s.back.raiseNoSpace("the disk is full", slog.Any("error", err))
-		if !s.pause(ctx, spaceRetry, nil) {
+		s.back.full.Store(full != nil)
+		if full == nil {
+			continue
+		}
+		s.back.raiseNoSpace("the disk is full", slog.Any("error", full))
+		if !s.pause(ctx, spaceRetry, s.prepareDue) {
 			return
 		}
 	}
+}
+
+// prepare does one step of it. full says that the disk has no room; err is final.
+func (s *Server) prepare() (full, err error) {
+	w := s.stores.wal
+	for _, step := range []func() error{w.Prepare, s.stores.log.Prepare, s.stores.dir.Reserve} {
+		err := step()
+		if err != nil && (!errors.Is(err, vfs.ErrNoSpace) || w.Err() != nil) {
+			return nil, err
+		}
+		full = errors.Join(full, err)
+	}
+	return full, nil
 }
 
 // runCatchUp brings watchers that fell behind back, in bounded steps.

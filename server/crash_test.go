@@ -85,21 +85,17 @@ func crashRun(t *testing.T, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	fs := vfs.NewMem()
 	r := mustStart(t, smallSystem(fs), crashArgs...)
-	w := r.watch(1)
 	l := newLoad(r)
+	history := r.record(t)
 	c := &camera{rng: rng, fs: fs, known: l.known, odds: 150, limit: 12, kinds: map[string]int{}}
 	fs.SetHook(c.hook)
 	if err := l.run(4, 400, seed); err != nil {
 		t.Fatalf("%s: %v", again, err)
 	}
 	fs.SetHook(nil)
-	rev := r.stores.machine.Store().Rev()
-	if err := w.until(rev); err != nil {
-		t.Fatal(err)
-	}
-	w.stream.Close()
-	l.checkWritten(t, w.events)
-	r.check(t, l.known(), w.events)
+	events := history()
+	l.checkWritten(t, events)
+	r.check(t, l.known(), events)
 	select {
 	case err := <-r.Failed():
 		t.Fatalf("%s: %v", again, err)
@@ -114,7 +110,7 @@ func crashRun(t *testing.T, seed uint64) {
 	}
 	for _, m := range c.moments {
 		if !t.Run(fmt.Sprintf("seed%d/step%d", seed, m.step), func(t *testing.T) {
-			m.reopen(t, rng, w.events, 2)
+			m.reopen(t, rng, events, 2)
 		}) {
 			t.Fatalf("a %s at step %d (%v %s); again: %s", m.kind, m.step, m.op.Kind, m.op.Path,
 				again)

@@ -42,6 +42,32 @@ func newLoad(r *rig) *load {
 		ending: map[int64]bool{}, written: map[int64]string{}}
 }
 
+// record watches everything from now on; what it returns ends the watch and gives all events up to
+// the newest revision. The first one is a put of its own: the watch is not behind when it returns.
+func (r *rig) record(t *testing.T) (history func() []*pbEvent) {
+	t.Helper()
+	w := r.watch(2)
+	rev, err := r.put("first", "", 0)
+	if err == nil {
+		err = w.until(rev)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended, result := make(chan struct{}), make(chan error, 1)
+	go func() { result <- w.follow(ended, r.stores.machine.Store().Rev) }()
+	return func() []*pbEvent {
+		t.Helper()
+		close(ended)
+		err := <-result
+		w.stream.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.events
+	}
+}
+
 // known copies the facts; leases that are just being revoked are in neither state.
 func (l *load) known() facts {
 	l.mu.Lock()

@@ -169,6 +169,21 @@ func (r *rig) watch(from int64) *watcher {
 	return w
 }
 
+// follow takes what arrives until ended is closed, then up to revision rev(). A stream that is not
+// taken from falls behind, and a compaction may overtake it.
+func (w *watcher) follow(ended <-chan struct{}, rev func() int64) error {
+	for {
+		if err := w.take(); err != nil {
+			return err
+		}
+		select {
+		case <-w.wake:
+		case <-ended:
+			return w.until(rev())
+		}
+	}
+}
+
 // take adds what has arrived.
 func (w *watcher) take() error {
 	for {

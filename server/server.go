@@ -176,7 +176,7 @@ func (s *Server) startNode() error {
 	s.back = &backend{
 		node: s.node, machine: machine, hub: s.hub, lessor: s.lessor, clk: s.clk, log: s.logger,
 		stored: s.stores.log.Stats, quota: s.cfg.Quota(), chunk: int(s.cfg.MaxRequestBytes),
-		backup: made, metrics: s.metrics,
+		backup: made, metrics: s.metrics, prepareDue: s.prepareDue,
 	}
 	return nil
 }

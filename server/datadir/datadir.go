@@ -8,6 +8,7 @@
 //	    revlog/       package revlog
 //	    wal/          package wal; elsewhere with --wal-dir
 //	    tmp/          files of the moment (backups being made); emptied at every start
+//	    reserve       room for a checkpoint on a full disk; given up when one needs it
 //
 // # Beginning
 //
@@ -23,6 +24,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/cairnkv/cairn/checkpoint"
 	"github.com/cairnkv/cairn/state"
@@ -54,6 +56,9 @@ type Dir struct {
 	Root string
 	wal  string
 	lock io.Closer
+
+	reserveMu sync.Mutex // guards reserved
+	reserved  bool
 }
 
 // WAL, Revlog, Checkpoint and Tmp are the directories of the parts.
@@ -215,6 +220,39 @@ func (d *Dir) Load() (img *state.Image, ok bool, err error) {
 	}
 	return img, true, nil
 }
+
+// reserveBytes is kept free on disk for checkpoints.
+const reserveBytes = 1 << 20
+
+// Reserve takes room that a checkpoint may need when the disk is full; nothing happens while it is
+// there. ErrNoSpace (vfs) says that the disk is full.
+func (d *Dir) Reserve() error {
+	d.reserveMu.Lock()
+	defer d.reserveMu.Unlock()
+	if d.reserved {
+		return nil
+	}
+	f, err := d.FS.Create(d.reserve())
+	if err != nil {
+		return err
+	}
+	err = f.Allocate(reserveBytes)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, d.FS.Remove(d.reserve()))
+	}
+	d.reserved = true
+	return nil
+}
+
+// ReleaseReserve gives that room free.
+func (d *Dir) ReleaseReserve() error {
+	d.reserveMu.Lock()
+	defer d.reserveMu.Unlock()
+	d.reserved = false
+	return d.FS.RemoveAll(d.reserve())
+}
+
+func (d *Dir) reserve() string { return filepath.Join(d.Root, "reserve") }
 
 // Save makes an image the newest checkpoint.
 func (d *Dir) Save(index uint64, payload []byte) error {
