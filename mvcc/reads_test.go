@@ -12,6 +12,13 @@ import (
 	"github.com/cairnkv/cairn/wire"
 )
 
+// What the package promises to others.
+var (
+	_ Reader       = (*View)(nil)
+	_ Reader       = (*Tx)(nil)
+	_ revlog.Index = (*recordIndex)(nil)
+)
+
 // request is a random range.
 func (b *suite) request(now int64) *cairn.RangeRequest {
 	r := &cairn.RangeRequest{Key: b.key()}
