@@ -70,7 +70,8 @@ func (r *runner) barrier(ctx context.Context) (string, error) {
 		}
 		start = r.rev
 	}
-	if what := r.eachStream(func(ws *watchStream) error { return ws.openProbe(id, start) }); what != "" {
+	open := func(ws *watchStream) error { return ws.openProbe(id, start) }
+	if what := r.eachStream(open); what != "" {
 		return what, nil
 	}
 	for _, rev := range []int64{start, r.rev + 1} {

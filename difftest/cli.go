@@ -135,6 +135,9 @@ var (
 	decimalLease = regexp.MustCompile(`"ID" ?: ?(\d+)\b`)
 )
 
+// variable finds what expand replaces.
+var variable = regexp.MustCompile(`\$[a-z]+[0-9]*`)
+
 // leaseIn returns the lease id in a command's output with 16 hexadecimal digits, or "".
 func leaseIn(output string) string {
 	if m := hexLease.FindStringSubmatch(output); m != nil {
@@ -196,7 +199,9 @@ func (s *Shell) Run(ctx context.Context, c Command) (Outcome, error) {
 	_ = cmd.Wait() // the process state tells how it ended
 	close(done)
 	interrupt.Wait()
-	o := Outcome{Stdout: stdout.text.String(), Stderr: stderr.String(), End: cmd.ProcessState.String()}
+	o := Outcome{
+		Stdout: stdout.text.String(), Stderr: stderr.String(), End: cmd.ProcessState.String(),
+	}
 	if ctx.Err() != nil {
 		o.End = "killed after " + commandTimeout.String()
 	}
@@ -208,7 +213,7 @@ func (s *Shell) Run(ctx context.Context, c Command) (Outcome, error) {
 
 // expand replaces $NAME by what it stands for.
 func (s *Shell) expand(text string) string {
-	return regexp.MustCompile(`\$[a-z]+[0-9]*`).ReplaceAllStringFunc(text, func(name string) string {
+	return variable.ReplaceAllStringFunc(text, func(name string) string {
 		if v, ok := s.Vars[name[1:]]; ok {
 			return v
 		}

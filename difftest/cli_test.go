@@ -148,8 +148,9 @@ func compareOutputs(t *testing.T, commands []Command, want, got []Outcome) {
 	t.Helper()
 	for i, c := range commands {
 		if want[i] != got[i] {
-			t.Errorf("%s\n%s--- etcdctl with etcd: %s\n%s%s+++ here: %s\n%s%s", c.Text, c.Stdin, want[i].End,
-				want[i].Stdout, want[i].Stderr, got[i].End, got[i].Stdout, got[i].Stderr)
+			t.Errorf("%s\n%s--- etcdctl with etcd: %s\n%s%s+++ here: %s\n%s%s", c.Text, c.Stdin,
+				want[i].End, want[i].Stdout, want[i].Stderr, got[i].End, got[i].Stdout,
+				got[i].Stderr)
 		}
 	}
 }

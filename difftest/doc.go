@@ -16,8 +16,8 @@
 // lease ids picked by the server and member ids are symbols in a script ($rev-3, $lease2, $self),
 // resolved when the operation is sent, so that a script keeps its meaning when lines are removed.
 //
-//	script ──> runner ──┬──> side A: process, connection, watch streams ──┐
-//	                    └──> side B: process, connection, watch streams ──┴──> compare
+//	script ─> runner ─┬─> side A: process, connection, watch streams ─┐
+//	                  └─> side B: process, connection, watch streams ─┴─> compare
 //
 // Each operation goes to both sides at once, and the next is sent when both have answered. What
 // may rightly differ (ids, terms, raft indexes, sizes in bytes, ports) is put into a common form

@@ -21,8 +21,8 @@ var (
 		"system's temporary directory)")
 	flagStrict = flag.Bool("strict-watch", false, "compare also how events are spread over "+
 		"responses of a watch")
-	flagHashes = flag.Bool("compaction-hashes", false, "compare HashKV also at revisions that were "+
-		"compacted since the last start")
+	flagHashes = flag.Bool("compaction-hashes", false, "compare HashKV also at revisions that "+
+		"were compacted since the last start")
 	flagShrink = flag.Bool("shrink", true, "cut a failing script down")
 )
 

@@ -139,7 +139,8 @@ func pair(a, b proto.Message) {
 		return
 	}
 	y := b.(*pb.LeaseTimeToLiveResponse)
-	if diff := x.TTL - y.TTL; x.TTL > 0 && y.TTL > 0 && -ttlTolerance < diff && diff < ttlTolerance {
+	diff := x.TTL - y.TTL
+	if x.TTL > 0 && y.TTL > 0 && -ttlTolerance < diff && diff < ttlTolerance {
 		y.TTL = x.TTL
 	}
 }

@@ -310,7 +310,8 @@ func (r *runner) restart(ctx context.Context, op Op) (string, error) {
 		return err.Error(), nil
 	}
 	if ends[0] != ends[1] {
-		return fmt.Sprintf("the processes ended differently\n  A: %s\n  B: %s", ends[0], ends[1]), nil
+		return fmt.Sprintf("the processes ended differently\n  A: %s\n  B: %s", ends[0],
+			ends[1]), nil
 	}
 	if err := both(func(i int) error { return r.sides[i].Start(ctx) }); err != nil {
 		return err.Error(), nil

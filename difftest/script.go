@@ -147,5 +147,6 @@ func parseOp(line string) (Op, error) {
 	if !hasBody || !strings.HasSuffix(body, "}") {
 		return op, fmt.Errorf("%s needs a request in braces", op.Kind)
 	}
-	return op, prototext.Unmarshal([]byte(wordsToSymbols(strings.TrimSuffix(body, "}"))), op.Request)
+	body = wordsToSymbols(strings.TrimSuffix(body, "}"))
+	return op, prototext.Unmarshal([]byte(body), op.Request)
 }

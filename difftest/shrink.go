@@ -16,8 +16,8 @@ const (
 	shrinkTime = 4 * time.Minute
 )
 
-// Shrink cuts a failing script down: it removes operations, then parts of their requests, as long as
-// the two sides still disagree about an operation of the same kind, each time on fresh servers
+// Shrink cuts a failing script down: it removes operations, then parts of their requests, as long
+// as the two sides still disagree about an operation of the same kind, each time on fresh servers
 // under dir. It returns the shortest script found and how that one fails.
 func Shrink(ctx context.Context, pair *Pair, script *Script, found *Difference, dir string,
 	logf func(string, ...any)) (*Script, *Difference) {

@@ -17,7 +17,8 @@ const (
 	// callTimeout bounds one operation on one side; only a server that hangs meets it.
 	callTimeout = 60 * time.Second
 
-	// storageVersion is what Status says once a server has settled, versionPoll how often it is asked.
+	// storageVersion is what Status says once a server has settled, versionPoll how often it is
+	// asked.
 	storageVersion = "3.7.0"
 	versionPoll    = 10 * time.Millisecond
 

@@ -30,7 +30,9 @@ func fill(t *testing.T, side *Side) {
 	t.Helper()
 	ops := []Op{{Kind: "grant", Request: &pb.LeaseGrantRequest{ID: 1001, TTL: 5000}}}
 	for i := range 60 {
-		put := &pb.PutRequest{Key: fmt.Appendf(nil, "k%02d", i%25), Value: fmt.Appendf(nil, "v%d", i)}
+		put := &pb.PutRequest{
+			Key: fmt.Appendf(nil, "k%02d", i%25), Value: fmt.Appendf(nil, "v%d", i),
+		}
 		if i%7 == 0 {
 			put.Lease = 1001
 		}
@@ -104,9 +106,11 @@ func restore(t *testing.T, server, path string, flags ...string) *Side {
 		t.Fatal(err)
 	}
 	args := append(utl(t, server), "snapshot", "restore", path, "--data-dir="+s.DataDir(),
-		"--name=x", "--initial-cluster=x="+s.PeerURL(), "--initial-advertise-peer-urls="+s.PeerURL())
+		"--name=x", "--initial-cluster=x="+s.PeerURL(),
+		"--initial-advertise-peer-urls="+s.PeerURL())
 	args = append(args, flags...)
-	if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil {
+	out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	side := &Side{Name: server, Server: s}
@@ -163,7 +167,7 @@ func TestSnapshotBump(t *testing.T) {
 		dumps[i] = append(dumps[i], a.String())
 	}
 	for i := range dumps {
-		// To carry the revision, etcdutl writes the last record once more, which etcd's hash covers.
+		// To carry the revision, etcdutl writes the last record once more; etcd's hash covers it.
 		dumps[i] = slices.DeleteFunc(dumps[i], func(line string) bool {
 			return strings.HasPrefix(line, "hashkv ")
 		})

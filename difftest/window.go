@@ -99,13 +99,14 @@ func checkEvents(before, r *pb.WatchResponse) error {
 		newest = e.Kv.ModRevision
 	}
 	if rev := r.Header.GetRevision(); rev < newest {
-		return fmt.Errorf("watch %d: header revision %d, but an event of %d", r.WatchId, rev, newest)
+		return fmt.Errorf("watch %d: header revision %d, but an event of %d", r.WatchId, rev,
+			newest)
 	}
 	return nil
 }
 
-// diff describes how two windows differ, or returns "". With strict, watchers that were in step with
-// the store must have got not just the same events but the same responses.
+// diff describes how two windows differ, or returns "". With strict, watchers that were in step
+// with the store must have got not just the same events but the same responses.
 func (w *window) diff(other *window, strict bool) string {
 	if d := diffLines("control responses", w.control, other.control); d != "" {
 		return d

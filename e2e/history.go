@@ -104,7 +104,8 @@ func (h *History) Extend(events []Event, revision int64) error {
 		h.Events = append(h.Events, e)
 	}
 	if last := h.last(); last != revision {
-		return fmt.Errorf("the history ends with revision %d, but the store is at %d", last, revision)
+		return fmt.Errorf("the history ends with revision %d, but the store is at %d", last,
+			revision)
 	}
 	h.Revision = revision
 	return nil
@@ -139,8 +140,8 @@ func (l *Ledger) Check(h *History) error {
 	}
 	for _, a := range l.attempts {
 		if a.acked != 0 && a.acked <= h.Revision && !a.gone && a.seen != a.acked {
-			return fmt.Errorf("acknowledged write lost: %v of revision %d is in the history under %d",
-				a.changes, a.acked, a.seen)
+			return fmt.Errorf("acknowledged write lost: %v of revision %d is in the history "+
+				"under %d", a.changes, a.acked, a.seen)
 		}
 	}
 	return nil
@@ -187,7 +188,8 @@ func (l *Ledger) candidates(revision int64, changes []Change) []*Attempt {
 
 // CheckWatch compares what one watcher has got from revision from on with the history: the events
 // that wanted holds for, each once, in order. With previous, the values before must be right too.
-func (h *History) CheckWatch(got []Event, from int64, wanted func(Change) bool, previous bool) error {
+func (h *History) CheckWatch(got []Event, from int64, wanted func(Change) bool,
+	previous bool) error {
 	before := make(map[string]*Change)
 	next := 0
 	for _, want := range h.Events {
@@ -200,7 +202,8 @@ func (h *History) CheckWatch(got []Event, from int64, wanted func(Change) bool, 
 			continue
 		}
 		if next == len(got) {
-			return fmt.Errorf("the watch ends before %+v of revision %d", want.Change, want.Revision)
+			return fmt.Errorf("the watch ends before %+v of revision %d", want.Change,
+				want.Revision)
 		}
 		g := got[next]
 		next++

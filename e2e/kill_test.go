@@ -27,7 +27,7 @@ const (
 
 	// Between a start and the next kill come at least minAcks and fewer than maxAcks
 	// acknowledgements, and then a moment of at most killDelay.
-	minAcks, maxAcks = 30, 400
+	minAcks, maxAcks = 30, 1000
 	killDelay        = 20 * time.Millisecond
 
 	// callTimeout bounds a writer's request, loadTimeout the wait for acknowledgements, and
@@ -175,8 +175,8 @@ func extend(t *testing.T, s *Server, l *Ledger, h *History) {
 	}
 	now := resp.Header.Revision
 	if now < newest || now < h.Revision {
-		t.Fatalf("the store went back to revision %d; %d was acknowledged, %d was read", now, newest,
-			h.Revision)
+		t.Fatalf("the store went back to revision %d; %d was acknowledged, %d was read", now,
+			newest, h.Revision)
 	}
 	events, err := readHistory(ctx, c, h.last()+1, now)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,12 +117,13 @@ func startWatchers(ctx context.Context, t *testing.T, s *Server) []*watcher {
 	t.Helper()
 	everything := func(Change) bool { return true }
 	under := func(prefix string) func(Change) bool {
-		return func(c Change) bool { return len(c.Key) > len(prefix) && c.Key[:len(prefix)] == prefix }
+		return func(c Change) bool { return strings.HasPrefix(c.Key, prefix) }
 	}
 	all := []clientv3.OpOption{clientv3.WithFromKey()}
 	watchers := []*watcher{
 		{name: "everything", key: "\x00", opts: all, wanted: everything},
-		{name: "everything, with new clients", key: "\x00", opts: all, wanted: everything, fresh: true},
+		{name: "everything, with new clients", key: "\x00", opts: all, wanted: everything,
+			fresh: true},
 		{name: "previous values", key: "\x00", opts: append(all, clientv3.WithPrevKV()),
 			wanted: everything, previous: true},
 		{name: "one writer, fragments", key: "/w0/", wanted: under("/w0/"),

@@ -87,7 +87,8 @@ func (s *Server) DataDir() string { return filepath.Join(s.dir, "data") }
 
 // Start starts the process and returns when it serves clients.
 func (s *Server) Start(ctx context.Context) error {
-	file, err := os.OpenFile(filepath.Join(s.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	path := filepath.Join(s.dir, "log")
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -129,7 +130,8 @@ func (s *Server) Start(ctx context.Context) error {
 func (s *Server) Stop(sig syscall.Signal) error {
 	select {
 	case <-s.done:
-		return fmt.Errorf("the server had ended by itself: %v\n%s", s.cmd.ProcessState, s.log.tail())
+		return fmt.Errorf("the server had ended by itself: %v\n%s", s.cmd.ProcessState,
+			s.log.tail())
 	default:
 	}
 	if err := s.cmd.Process.Signal(sig); err != nil {
@@ -160,7 +162,8 @@ func (s *Server) Client() (*clientv3.Client, error) {
 		Endpoints: []string{s.Endpoint()}, DialTimeout: dialTimeout,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
-				BaseDelay: firstWait, Multiplier: backoff.DefaultConfig.Multiplier, MaxDelay: longWait,
+				BaseDelay: firstWait, MaxDelay: longWait,
+				Multiplier: backoff.DefaultConfig.Multiplier,
 			},
 			MinConnectTimeout: dialTimeout,
 		})},

@@ -12,46 +12,46 @@ import (
 // probe is one client that puts one key after the other, like a user who knows nothing of the
 // load, and measures each put.
 type probe struct {
-	mu      sync.Mutex // guards the fields below
-	phase   string     // in which the longest put was
-	now     string     // the phase that runs
-	longest time.Duration
-	all     []time.Duration
+	mu     sync.Mutex // guards the fields below
+	phases []*phase   // in order; the last one runs
+}
+
+// phase is a time in which the server has one kind of work.
+type phase struct {
+	name string
+	puts []time.Duration // of the probe
 }
 
 // enter names what the server has to do from now on.
-func (p *probe) enter(phase string) {
+func (p *probe) enter(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.now = phase
+	p.phases = append(p.phases, &phase{name: name})
 }
 
 // add takes the duration of one put.
 func (p *probe) add(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.all = append(p.all, d)
-	if d > p.longest {
-		p.longest, p.phase = d, p.now
-	}
+	now := p.phases[len(p.phases)-1]
+	now.puts = append(now.puts, d)
 }
 
-// count returns how many puts there were.
-func (p *probe) count() int {
+// report prints for each phase how long the puts of the probe took.
+func (p *probe) report(say func(string, ...any)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.all)
-}
-
-// percentile returns the duration that n percent of the puts stayed below.
-func (p *probe) percentile(n int) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.all) == 0 {
-		return 0
+	for _, ph := range p.phases {
+		if len(ph.puts) == 0 {
+			continue
+		}
+		slices.Sort(ph.puts)
+		at := func(percent int) time.Duration {
+			return ph.puts[(len(ph.puts)-1)*percent/100].Round(time.Microsecond)
+		}
+		say("puts of one client during the %s: longest %v, 99%% within %v, half within %v, "+
+			"%d in all", ph.name, at(100), at(99), at(50), len(ph.puts))
 	}
-	sorted := slices.Sorted(slices.Values(p.all))
-	return sorted[min(len(sorted)-1, len(sorted)*n/100)]
 }
 
 // startProbe starts the probe and returns how to stop it.

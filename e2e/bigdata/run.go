@@ -64,15 +64,14 @@ func run(ctx context.Context, o options) error {
 	defer b.server.Close()
 	b.live = int64(o.keys) * int64(len(key(0))+o.value)
 	b.say("%d keys, values of %d bytes: %d MiB of live data", o.keys, o.value, b.live/mebibyte)
+	b.probe.enter("start")
 	stopProbe, err := b.startProbe(ctx)
 	if err != nil {
 		return err
 	}
 	err = b.work(ctx)
 	stopProbe()
-	b.say("longest put of one client meanwhile: %v, during %s; %d puts, the slowest 1%% took %v or "+
-		"longer", b.probe.longest.Round(time.Microsecond), b.probe.phase, b.probe.count(),
-		b.probe.percentile(99).Round(time.Microsecond))
+	b.probe.report(b.say)
 	if err != nil {
 		return err
 	}
@@ -109,7 +108,7 @@ func (b *bench) work(ctx context.Context) error {
 		return err
 	}
 	defer c.Close()
-	b.probe.enter("compaction")
+	b.probe.enter("compaction and what follows it")
 	begin := time.Now()
 	cctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
