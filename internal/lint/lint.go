@@ -144,6 +144,7 @@ func checkSource(s *source) []Finding {
 	var all []Finding
 	for _, rule := range []func(*source) []Finding{
 		checkFormat, checkLattice, checkModules, checkImports, checkCalls, checkGo, checkInit,
+		checkDocs,
 	} {
 		all = append(all, rule(s)...)
 	}

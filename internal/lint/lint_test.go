@@ -14,6 +14,7 @@ const moduleRoot = "../.."
 // TestProject runs every rule over every file of the project. A finding says what to do.
 func TestProject(t *testing.T) {
 	var over []size
+	docs := packageDocs{}
 	files := 0
 	err := walk(moduleRoot, func(rel string, text []byte) error {
 		files++
@@ -31,6 +32,7 @@ func TestProject(t *testing.T) {
 			t.Error(f)
 		}
 		over = append(over, measure(s)...)
+		docs.add(s)
 		return nil
 	})
 	if err != nil {
@@ -44,7 +46,7 @@ func TestProject(t *testing.T) {
 	if err != nil {
 		t.Fatalf("testdata/exceptions.txt: %v", err)
 	}
-	for _, f := range checkSizes(over, exceptions) {
+	for _, f := range append(checkSizes(over, exceptions), docs.check()...) {
 		t.Error(f)
 	}
 	t.Logf("%d files, %d exceptions", files, len(exceptions))
@@ -127,6 +129,30 @@ func TestFormatRule(t *testing.T) {
 		}
 		if got := checkFormat(s); len(got) != want {
 			t.Errorf("%q: %d findings, want %d", text, len(got), want)
+		}
+	}
+}
+
+// TestPackageDocs: one file of a package has to have the comment.
+func TestPackageDocs(t *testing.T) {
+	for _, c := range []struct {
+		files map[string]string
+		want  int
+	}{
+		{map[string]string{"a/x.go": "package a\n", "a/y.go": "// Package a is.\npackage a\n"}, 0},
+		{map[string]string{"a/x.go": "package a\n", "b/y.go": "// Package b is.\npackage b\n"}, 1},
+		{map[string]string{"a/x_test.go": "package a\n"}, 0},
+	} {
+		docs := packageDocs{}
+		for path, text := range c.files {
+			s, err := parseSource(path, []byte(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			docs.add(s)
+		}
+		if got := docs.check(); len(got) != c.want {
+			t.Errorf("%v: %v, want %d findings", c.files, got, c.want)
 		}
 	}
 }
