@@ -133,7 +133,7 @@ func (r *runner) agree() (string, error) {
 	poll := time.NewTicker(agreePoll)
 	defer poll.Stop()
 	for {
-		what, taken, events := r.compareStreams()
+		what, taken, events, fragments := r.compareStreams()
 		if what == "" {
 			for i, lengths := range taken {
 				for n, length := range lengths {
@@ -141,6 +141,7 @@ func (r *runner) agree() (string, error) {
 				}
 			}
 			r.stats.Events += events
+			r.stats.Fragments += fragments
 			return "", nil
 		}
 		if time.Now().After(deadline) {
@@ -151,8 +152,8 @@ func (r *runner) agree() (string, error) {
 }
 
 // compareStreams compares the windows of all streams. It returns how many responses each stream
-// had and how many events side A had.
-func (r *runner) compareStreams() (what string, taken [2]map[int]int, events int) {
+// had, and how many events and fragments side A had.
+func (r *runner) compareStreams() (what string, taken [2]map[int]int, events, fragments int) {
 	taken = [2]map[int]int{{}, {}}
 	for _, n := range slices.Sorted(maps.Keys(r.sides[0].streams)) {
 		var windows [2]*window
@@ -161,23 +162,24 @@ func (r *runner) compareStreams() (what string, taken [2]map[int]int, events int
 			taken[i][n] = len(log)
 			for _, m := range log {
 				if err := s.normalize(m); err != nil {
-					return fmt.Sprintf("side %s, stream %d: %v", s.Name, n, err), taken, 0
+					return fmt.Sprintf("side %s, stream %d: %v", s.Name, n, err), taken, 0, 0
 				}
 			}
 			w, err := newWindow(log)
 			if err != nil {
-				return fmt.Sprintf("side %s, stream %d: %v", s.Name, n, err), taken, 0
+				return fmt.Sprintf("side %s, stream %d: %v", s.Name, n, err), taken, 0, 0
 			}
 			windows[i] = w
 		}
 		if d := windows[0].diff(windows[1], r.pair.StrictWatch); d != "" {
-			return fmt.Sprintf("stream %d: %s", n, d), taken, 0
+			return fmt.Sprintf("stream %d: %s", n, d), taken, 0, 0
 		}
+		fragments += windows[0].fragments
 		for _, t := range windows[0].watchers {
 			events += len(t.events)
 		}
 	}
-	return "", taken, events
+	return "", taken, events, fragments
 }
 
 // watch does an operation on a watch stream and waits until both sides have dealt with it.

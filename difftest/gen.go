@@ -14,9 +14,19 @@ const (
 	// Leases that scripts name themselves; small ids keep the text of a script short.
 	firstLease, leaseCount = 1000, 12
 
+	// expiringLease is above the ids of leases that expire within the operation that grants them.
+	expiringLease = 5000
+
 	// streamCount is how many watch streams a script uses, watchCount how many ids of its own
 	// choice on each.
 	streamCount, watchCount = 3, 5
+
+	// smallRequest is the largest request in some scripts; largest values try this limit and etcd's
+	// own, and what gRPC takes beyond.
+	smallRequest = 200 << 10
+
+	// bulkKeys is how many keys one bulk has, bulkPart how many of them one txn puts.
+	bulkKeys, bulkPart = 100, 20
 
 	// alarmSpan is within how many operations an alarm is lifted again.
 	alarmSpan = 12
@@ -28,6 +38,7 @@ type generator struct {
 	rng      *rand.Rand
 	keys     [][]byte
 	vars     int  // $lease variables handed out
+	expired  int  // leases that expired
 	serverID bool // whether keys may hold leases whose id a server picked
 	pending  []Op // to come at a given distance, see later
 	after    int
@@ -44,7 +55,7 @@ func Generate(seed uint64, n int) *Script {
 	case 0:
 		s.Config.MaxTxnOps = 8
 	case 1:
-		s.Config.MaxRequestBytes = 64 << 10
+		s.Config.MaxRequestBytes = smallRequest
 	}
 	for i := range int64(min(n, leaseCount) / 2) {
 		s.Ops = append(s.Ops, Op{Kind: "grant", Request: &pb.LeaseGrantRequest{
@@ -208,8 +219,15 @@ func (g *generator) op() []Op {
 		return g.leaseOp()
 	case p < 960:
 		return g.watchOp()
-	case p < 965:
+	case p < 964:
 		return g.bulk()
+	case p < 965:
+		return g.oversized()
+	case p < 966:
+		g.expired++
+		return []Op{{Kind: kindExpire, Request: &pb.LeaseGrantRequest{
+			ID: expiringLease + int64(g.expired), TTL: 1,
+		}}}
 	}
 	return g.maintenance()
 }
@@ -297,17 +315,45 @@ func (g *generator) compact() *pb.CompactionRequest {
 	return r
 }
 
-// bulk returns a txn with as many puts as one may have, in two sizes.
+// bulk puts many keys in a few txns. Some bulks are watched, and deleted at once: the events of that
+// one revision are more than fits one response, if the watcher takes fragments.
 func (g *generator) bulk() []Op {
+	key := func(i int) []byte { return fmt.Appendf(nil, "/r/bulk/%03d", i) }
 	size := []int{20, 300, 9000}[g.rng.IntN(3)]
-	t := &pb.TxnRequest{}
-	for i := range 100 {
-		t.Success = append(t.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
-			RequestPut: &pb.PutRequest{
-				Key:   fmt.Appendf(nil, "/r/bulk/%03d", i),
-				Value: bytes.Repeat([]byte{byte('a' + i%26)}, size),
-			},
+	var ops []Op
+	if size == 9000 {
+		ops = append(ops, Op{Kind: kindWatchCreate, Stream: g.rng.IntN(streamCount),
+			Request: &pb.WatchCreateRequest{
+				Key: key(0), RangeEnd: []byte("/r/bulk0"), PrevKv: true, Fragment: g.chance(0.8),
+			}})
+	}
+	for from := 0; from < bulkKeys; from += bulkPart {
+		t := &pb.TxnRequest{}
+		for i := from; i < from+bulkPart; i++ {
+			t.Success = append(t.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{
+				RequestPut: &pb.PutRequest{
+					Key: key(i), Value: bytes.Repeat([]byte{byte('a' + i%26)}, size),
+				},
+			}})
+		}
+		ops = append(ops, Op{Kind: "txn", Request: t})
+	}
+	if size == 9000 {
+		ops = append(ops, Op{Kind: "delete", Request: &pb.DeleteRangeRequest{
+			Key: key(0), RangeEnd: []byte("/r/bulk0"), PrevKv: g.chance(0.5),
 		}})
 	}
-	return []Op{{Kind: "txn", Request: t}}
+	return ops
+}
+
+// oversized puts a value near a limit and deletes it again.
+func (g *generator) oversized() []Op {
+	const etcdRequest, overhead = 3 << 19, 512 << 10
+	limit := []int{smallRequest, etcdRequest, smallRequest + overhead, etcdRequest + overhead}
+	size := limit[g.rng.IntN(len(limit))] + []int{-200, -20, 1, 5000}[g.rng.IntN(4)]
+	key := []byte("/r/oversized")
+	return []Op{
+		{Kind: "put", Request: &pb.PutRequest{Key: key, Value: bytes.Repeat([]byte("o"), size)}},
+		{Kind: "delete", Request: &pb.DeleteRangeRequest{Key: key}},
+	}
 }

@@ -19,6 +19,9 @@ const (
 // are few, so those come by themselves) or too many operations.
 func (g *generator) txn() *pb.TxnRequest {
 	t := g.nested(txnDepth)
+	if g.chance(0.005) {
+		t = deep(t, []int{6, 7, 9, 60, 126, 127, 129, 500}[g.rng.IntN(8)])
+	}
 	switch {
 	case g.chance(0.01):
 		for range tooManyOps {
@@ -33,6 +36,17 @@ func (g *generator) txn() *pb.TxnRequest {
 	}
 	if deletesOpenRange(t) {
 		clearIgnores(t)
+	}
+	return t
+}
+
+// deep puts a txn into as many others as levels says. Each level takes from the operations that the
+// ones below may have.
+func deep(t *pb.TxnRequest, levels int) *pb.TxnRequest {
+	for range levels {
+		t = &pb.TxnRequest{Success: []*pb.RequestOp{{
+			Request: &pb.RequestOp_RequestTxn{RequestTxn: t},
+		}}}
 	}
 	return t
 }

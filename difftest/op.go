@@ -26,6 +26,7 @@ const (
 	kindWatchClose    = "watch.close"
 	kindSettle        = "settle"
 	kindVersions      = "versions"
+	kindExpire        = "expire"
 	kindRestart       = "restart"
 )
 
@@ -57,6 +58,7 @@ func kinds() map[string]kind {
 		"timetolive": unary[pb.LeaseTimeToLiveRequest, pb.LeaseTimeToLiveResponse](
 			"Lease/LeaseTimeToLive"),
 
+		kindExpire:      stream[pb.LeaseGrantRequest, pb.LeaseGrantResponse](),
 		kindRangeStream: stream[pb.RangeRequest, pb.RangeResponse](),
 		kindKeepAlive:   stream[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse](),
 		kindSnapshot:    stream[pb.SnapshotRequest, pb.SnapshotResponse](),

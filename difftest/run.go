@@ -51,7 +51,7 @@ func (d *Difference) Error() string {
 
 // Stats counts what a run did.
 type Stats struct {
-	Ops, Failed, Events, Restarts int
+	Ops, Failed, Events, Fragments, Restarts int
 }
 
 // runner runs one script on two fresh servers.
@@ -158,6 +158,9 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 			return fail(err.Error())
 		}
 		return nil
+	case kindExpire:
+		what, err := r.expire(ctx, op)
+		return firstError(fail(what), err)
 	case kindRestart:
 		what, err := r.restart(ctx, op)
 		return firstError(fail(what), err)

@@ -16,6 +16,8 @@ type window struct {
 	control  []string           // created and cancelled, in order
 	progress []string           // answers to progress requests, in order
 	watchers map[watcher]*track // what each watcher got
+
+	fragments int // responses that were not the last of their revision
 }
 
 // watcher names a watcher in a window: the same id can be created again after a cancel.
@@ -56,6 +58,9 @@ func newWindow(log []*pb.WatchResponse) (*window, error) {
 				return nil, err
 			}
 			last[r.WatchId] = r
+			if r.Fragment {
+				w.fragments++
+			}
 			w.track(watcher{r.WatchId, created[r.WatchId]}).add(r)
 		}
 	}
