@@ -45,6 +45,7 @@ type Machine struct {
 	term    atomic.Uint64 // its term
 	events  []LeaseEvent
 	counts  Counts
+	damage  error // a record that an answer lacked, since the last TakeDamage
 
 	put    cairn.PutRequest // decoded requests, reused; the applier's
 	del    cairn.DeleteRangeRequest
@@ -62,6 +63,14 @@ func (m *Machine) TakeCounts() Counts {
 	c := m.counts
 	m.counts = Counts{}
 	return c
+}
+
+// TakeDamage returns the error of a record that does not check, if an answer could not be given for
+// it since the last call: a *revlog.CorruptError, or nil. The applier's.
+func (m *Machine) TakeDamage() error {
+	err := m.damage
+	m.damage = nil
+	return err
 }
 
 // LeaseEvent tells the owner of the clocks what happened to a lease.
@@ -174,6 +183,9 @@ func (m *Machine) Apply(index, term uint64, data []byte, out *Results) error {
 		if reply, err = m.execute(out.Replies, kind, request); err == nil {
 			out.Replies = reply
 		} else if apiErr := (*cairn.Error)(nil); errors.As(err, &apiErr) {
+			if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) {
+				m.damage = corrupt
+			}
 			r.Err, err = apiErr, nil
 		}
 		r.To = len(out.Replies)

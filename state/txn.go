@@ -181,7 +181,7 @@ func (x *txnRunner) check(t *cairn.TxnRequest) error {
 		var err error
 		switch op.Kind {
 		case cairn.OpRange:
-			err = x.checkRange(op.Range)
+			err = x.r.CheckRange(op.Range)
 		case cairn.OpPut:
 			err = x.checkPut(op.Put)
 		case cairn.OpTxn:
@@ -190,20 +190,6 @@ func (x *txnRunner) check(t *cairn.TxnRequest) error {
 		if err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// checkRange compares the revision alone; unlike outside of a transaction a negative one is below
-// every compacted revision (etcd txn.checkRange).
-func (x *txnRunner) checkRange(r *cairn.RangeRequest) error {
-	switch {
-	case r.Revision == 0:
-		return nil
-	case r.Revision > x.r.Rev():
-		return cairn.ErrFutureRev
-	case r.Revision < x.m.store.CompactRev():
-		return cairn.ErrCompacted
 	}
 	return nil
 }
