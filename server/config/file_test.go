@@ -111,8 +111,8 @@ func TestBadFiles(t *testing.T) {
 		"\nheartbeat-interval: 1s":   `line 2: heartbeat-interval: invalid value "1s": parse error`,
 		"warning-apply-duration: 5x": `"5x" is no duration`,
 		"name: &x [*x]":              "want a list of values, not of lists",
-		"x: &x " + strings.Repeat("x", 1000) + "\nname: [" + strings.Repeat("*x,", 2000) + "]": "the " +
-			"list has more than 1048576 bytes",
+		"x: &x " + strings.Repeat("x", 1000) + "\n" +
+			"name: [" + strings.Repeat("*x,", 2000) + "]": "the list has more than 1048576 bytes",
 		"name: {a: b}": "want a value or a list, not keys",
 		"listen-client-urls: 127.0.0.1:2379": `listen-client-urls: invalid value ` +
 			`"127.0.0.1:2379"`,

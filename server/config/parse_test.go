@@ -326,7 +326,8 @@ func TestEveryFlag(t *testing.T) {
 		switch o.name {
 		case "help", "version", "config-file":
 			continue
-		case "discovery-token", "discovery-endpoints", "cert-file", "key-file", "auto-compaction-retention", "tls-max-version",
+		case "discovery-token", "discovery-endpoints", "cert-file", "key-file",
+			"auto-compaction-retention", "tls-max-version",
 			"enable-log-rotation", "cipher-suites":
 			continue // need each other; tested above
 		}
