@@ -32,6 +32,9 @@ type Options struct {
 	// LogID is written into each file; files with another one are refused. Any number that
 	// the owner gives at each Open.
 	LogID uint64
+	// Rolled, if set, is called on the applier's goroutine when a segment was used up and the
+	// next one began: it is time for Prepare. It must not block.
+	Rolled func()
 }
 
 // view is what readers see of the log; it is replaced, never changed.
@@ -232,6 +235,9 @@ func (l *Log) roll(size int64) error {
 	v := l.view.Load()
 	l.setView(slices.Clone(v.slots), append(slices.Clone(v.files), next.f), next.f)
 	l.w = next
+	if l.opts.Rolled != nil {
+		l.opts.Rolled()
+	}
 	return nil
 }
 

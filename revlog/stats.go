@@ -30,6 +30,17 @@ type ReclaimStats struct {
 	Waiting  bool  // a rewrite waits for a checkpoint
 }
 
+// LiveBytes is Stats().LiveBytes() without waiting for anything: to be asked before each write. Any
+// goroutine.
+func (l *Log) LiveBytes() int64 {
+	var s Stats
+	for _, f := range l.view.Load().files {
+		s.RecordBytes += f.recordBytes()
+		s.DeadBytes += f.deadPuts.Load() + f.deadTombs.Load()
+	}
+	return s.LiveBytes()
+}
+
 // Stats returns the numbers of this moment. Any goroutine; it may wait for a Prepare.
 func (l *Log) Stats() Stats {
 	var s Stats

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -31,7 +32,9 @@ type backend struct {
 	clk     clock.Clock
 	log     *slog.Logger
 	stored  func() revlog.Stats
+	live    func() int64 // bytes that the quota counts
 	backup  backupMaker
+	damage  *damageLog
 	metrics *ops.Metrics
 	quota   int64 // bytes in use at which writes are refused; 0: none
 	chunk   int   // bytes of a piece of a streamed range
@@ -82,7 +85,7 @@ func (b *backend) admit(kind command.Kind, req []byte) error {
 		return nil
 	}
 	full := b.full.Load()
-	if !full && (b.quota <= 0 || liveBytes(b.stored())+cost <= b.quota) {
+	if !full && (b.quota <= 0 || b.live()+cost <= b.quota) {
 		return nil
 	}
 	if kind == command.Txn && !state.TxnPuts(req) {
@@ -134,20 +137,47 @@ func (b *backend) AppendRange(
 ) ([]byte, error) {
 	b.metrics.Ranges.Inc()
 	h := b.Header()
-	return b.machine.Store().AppendRange(ctx, dst, &h, r)
+	out, err := b.machine.Store().AppendRange(ctx, dst, &h, r)
+	return out, b.readError(err)
 }
 
 func (b *backend) AppendReadTxn(
 	_ context.Context, dst []byte, t *cairn.TxnRequest,
 ) ([]byte, error) {
-	return b.machine.ReadTxn(dst, t)
+	out, err := b.machine.ReadTxn(dst, t)
+	return out, b.readError(err)
+}
+
+// readError is what a client is told of an error of the store: of a record that does not check
+// that there is damage, while the log says where.
+func (b *backend) readError(err error) error {
+	corrupt := (*revlog.CorruptError)(nil)
+	if !errors.As(err, &corrupt) {
+		return err
+	}
+	b.damage.note(corrupt)
+	return cairn.ErrDamaged
+}
+
+// damageLog logs damaged places, each once in a row: clients may ask for it again and again. Safe
+// for concurrent use.
+type damageLog struct {
+	log  *slog.Logger
+	last atomic.Pointer[string]
+}
+
+func (d *damageLog) note(err error) {
+	text := err.Error()
+	if last := d.last.Swap(&text); last == nil || *last != text {
+		d.log.Error("stored data is damaged", slog.Any("error", err))
+	}
 }
 
 func (b *backend) StreamRange(
 	ctx context.Context, r *cairn.RangeRequest, send func(resp []byte) error,
 ) error {
 	h := b.Header()
-	return b.machine.Store().StreamRange(ctx, &h, r, b.chunk, send)
+	return b.readError(b.machine.Store().StreamRange(ctx, &h, r, b.chunk, send))
 }
 
 // compactionPoll is how often a client that asked for a physical compaction is looked after.

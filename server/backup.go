@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cairnkv/cairn/alarm"
@@ -20,7 +21,6 @@ import (
 // backups makes backup files in the data directory's tmp, to be sent to clients.
 type backups struct {
 	node  *node.Node
-	store *mvcc.Store
 	fs    vfs.FS
 	tmp   string // the directory
 	count atomic.Uint64
@@ -28,11 +28,11 @@ type backups struct {
 
 // Make writes a backup of the state at the newest revision. Writes and reads go on meanwhile.
 func (b *backups) Make(ctx context.Context) (r io.ReadCloser, size int64, err error) {
-	var saved *backup.State
-	err = b.node.Visit(ctx, func(m *state.Machine) { saved = stateOf(m) })
+	saved, view, err := b.capture(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
+	defer view.Close()
 	name := filepath.Join(b.tmp, fmt.Sprintf("backup-%d.db", b.count.Add(1)))
 	defer func() {
 		if err != nil {
@@ -40,7 +40,7 @@ func (b *backups) Make(ctx context.Context) (r io.ReadCloser, size int64, err er
 		}
 	}()
 	err = backup.Write(ctx, name, saved, func(fn func(revlog.Record) error) error {
-		return b.store.Retained(ctx, saved.Rev, fn)
+		return view.Retained(ctx, saved.Rev, fn)
 	})
 	if err != nil {
 		return nil, 0, err
@@ -55,11 +55,38 @@ func (b *backups) Make(ctx context.Context) (r io.ReadCloser, size int64, err er
 	return &sentFile{io.NewSectionReader(f, 0, size), f, b.fs, name}, size, nil
 }
 
+// capture takes the state and a view of the same revision and compaction, between two batches: a
+// compaction that comes later must not show in the records. The caller closes the view.
+func (b *backups) capture(ctx context.Context) (*backup.State, *mvcc.View, error) {
+	var mu sync.Mutex // guards what follows: the applier may come when nobody waits any more
+	var saved *backup.State
+	var view *mvcc.View
+	var gone bool
+	err := b.node.Visit(ctx, func(m *state.Machine) {
+		mu.Lock()
+		defer mu.Unlock()
+		if !gone {
+			view = m.Store().View()
+			saved = stateOf(m, view)
+		}
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if err != nil {
+		gone = true
+		if view != nil {
+			view.Close()
+		}
+		return nil, nil, err
+	}
+	return saved, view, nil
+}
+
 // stateOf copies what a backup holds of the machine besides the records. On the applier.
-func stateOf(m *state.Machine) *backup.State {
+func stateOf(m *state.Machine, view *mvcc.View) *backup.State {
 	return &backup.State{
 		Index: m.Index(), Term: m.Term(), Conf: m.Conf(),
-		Rev: m.Store().Rev(), CompactRev: m.Store().CompactRev(),
+		Rev: view.Rev(), CompactRev: view.CompactRev(),
 		Leases: m.Leases().All(), Alarms: m.Alarms().List(alarm.None),
 		Members: m.Members().List(), Version: m.Members().Version(),
 	}

@@ -53,7 +53,9 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	if err := st.reconcile(s, img, found); err != nil {
 		return nil, err
 	}
-	records := revlog.Options{SegmentBytes: s.sys.revlogBytes}
+	records := revlog.Options{
+		SegmentBytes: s.sys.revlogBytes, Rolled: func() { poke(s.prepareDue) },
+	}
 	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), records, img.Mark); err != nil {
 		return nil, err
 	}

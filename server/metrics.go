@@ -62,7 +62,7 @@ func (s *Server) newMetrics() *ops.Metrics {
 		CompactRevision: machine.Store().CompactRev,
 		Keys:            func() int64 { return int64(machine.Store().Stats().Keys) },
 		Size:            func() int64 { return stats().DiskBytes },
-		SizeInUse:       func() int64 { return liveBytes(stats()) },
+		SizeInUse:       s.stores.log.LiveBytes,
 		Quota:           s.cfg.Quota,
 		PutBytes:        s.totals.putBytes.Load,
 		WALBytes:        s.totals.walBytes.Load,

@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"testing"
 	"time"
@@ -48,11 +47,14 @@ func smallSystem(fs vfs.FS) system {
 }
 
 func startRig(sys system, args ...string) (*rig, error) {
+	return startLogged(sys, slog.New(slog.DiscardHandler), args...)
+}
+
+func startLogged(sys system, log *slog.Logger, args ...string) (*rig, error) {
 	cfg, _, err := config.Parse("cairn", append([]string{"--data-dir=data"}, args...), nil)
 	if err != nil {
 		return nil, err
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	s, err := start(ctx, cfg, log, sys)

@@ -60,6 +60,7 @@ type Server struct {
 	back      *backend
 	metrics   *ops.Metrics
 	totals    totals
+	damage    *damageLog
 	doors     *doors
 
 	saved         atomic.Pointer[checkpointed]
@@ -83,6 +84,7 @@ func start(
 		cfg: cfg, logger: logger, sys: sys, clk: sys.clock,
 		failed:        make(chan error, 1),
 		lessor:        upkeep.NewLessor(),
+		damage:        &damageLog{log: logger},
 		checkpointDue: make(chan struct{}, 1),
 		reclaimDue:    make(chan struct{}, 1),
 		compactDue:    make(chan struct{}, 1),
@@ -168,15 +170,16 @@ func (s *Server) startNode() error {
 	}
 	s.metrics = s.newMetrics()
 	made := &backups{
-		node: s.node, store: machine.Store(), fs: s.stores.dir.FS, tmp: s.stores.dir.Tmp(),
+		node: s.node, fs: s.stores.dir.FS, tmp: s.stores.dir.Tmp(),
 	}
 	if s.sys.tmp != "" {
 		made.fs, made.tmp = vfs.OS(), s.sys.tmp
 	}
 	s.back = &backend{
 		node: s.node, machine: machine, hub: s.hub, lessor: s.lessor, clk: s.clk, log: s.logger,
-		stored: s.stores.log.Stats, quota: s.cfg.Quota(), chunk: int(s.cfg.MaxRequestBytes),
-		backup: made, metrics: s.metrics, prepareDue: s.prepareDue,
+		stored: s.stores.log.Stats, live: s.stores.log.LiveBytes, quota: s.cfg.Quota(),
+		chunk:  int(s.cfg.MaxRequestBytes),
+		backup: made, damage: s.damage, metrics: s.metrics, prepareDue: s.prepareDue,
 	}
 	return nil
 }
