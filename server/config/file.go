@@ -158,8 +158,8 @@ func resolve(n *yaml.Node) *yaml.Node {
 }
 
 // scalar turns a value, or a list of values, into what one would write on the command line.
-// (Aliases may contain themselves or stand for much more than the file shows: lists do not nest, and are
-// bounded.)
+// Aliases may contain themselves or stand for much more than the file shows: lists do not nest, and
+// are bounded.
 func scalar(n *yaml.Node) (string, error) {
 	n = resolve(n)
 	switch n.Kind {

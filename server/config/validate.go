@@ -226,7 +226,7 @@ func (c *Config) Retention() (period time.Duration, revisions int64) {
 }
 
 // parseRetention reads --auto-compaction-retention by the mode, as etcd does: a bare number is
-// hours or revisions. (A duration in mode revision counts as nanoseconds there; here it is refused.)
+// hours or revisions. (A duration in mode revision counts as nanoseconds there, here it is wrong.)
 func parseRetention(mode, s string) (period time.Duration, revisions int64, err error) {
 	if mode == CompactRevision {
 		n, err := strconv.ParseInt(s, 10, 64)
