@@ -73,6 +73,24 @@ func TestSampleFile(t *testing.T) {
 	}
 }
 
+// TestFileAlone: flags beside a file are read for their syntax and then forgotten, and the advertised
+// URLs keep their default although the listening ones are set, as in etcd.
+func TestFileAlone(t *testing.T) {
+	fs := withFile(t, "listen-client-urls: http://127.0.0.1:7")
+	args := []string{"--config-file=conf.yml", "--peer-auto-tls", "--max-txn-ops=1"}
+	c, ws, err := parseOn(fs, "etcd", args, nil)
+	if err != nil || c.MaxTxnOps != 128 ||
+		c.AdvertiseClientURLs.String() != "http://localhost:2379" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if got := strings.Join(messages(ws), "\n"); strings.Contains(got, "peer-auto-tls") {
+		t.Errorf("warnings: %s", got)
+	}
+	if _, _, err := parseOn(fs, "etcd", append(args, "--nonsense"), nil); err == nil {
+		t.Error("an unknown flag beside a file")
+	}
+}
+
 func TestFileForms(t *testing.T) {
 	for name, text := range map[string]string{
 		"json":  `{"name": "j", "warning-apply-duration": 200000000}`,
