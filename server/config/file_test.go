@@ -73,8 +73,8 @@ func TestSampleFile(t *testing.T) {
 	}
 }
 
-// TestFileAlone: flags beside a file are read for their syntax and then forgotten, and the advertised
-// URLs keep their default although the listening ones are set, as in etcd.
+// TestFileAlone: flags beside a file are read for their syntax and then forgotten, and the
+// advertised URLs keep their default although the listening ones are set, as in etcd.
 func TestFileAlone(t *testing.T) {
 	fs := withFile(t, "listen-client-urls: http://127.0.0.1:7")
 	args := []string{"--config-file=conf.yml", "--peer-auto-tls", "--max-txn-ops=1"}

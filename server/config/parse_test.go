@@ -345,6 +345,22 @@ func TestEveryFlag(t *testing.T) {
 	}
 }
 
+// TestPlainBesideTLS: a client URL that does without the TLS that was set up is told.
+func TestPlainBesideTLS(t *testing.T) {
+	_, ws, err := parse(t, "--data-dir=d", "--cert-file=c", "--key-file=k", "--client-cert-auth",
+		"--listen-client-urls=https://127.0.0.1:1,http://127.0.0.1:2",
+		"--advertise-client-urls=https://127.0.0.1:1")
+	want := []string{
+		"WARN scheme is http or unix while key and cert files are present; ignoring key and cert " +
+			"files client-url=http://127.0.0.1:2",
+		"WARN scheme is http or unix while --client-cert-auth is enabled; ignoring client cert " +
+			"auth for this URL client-url=http://127.0.0.1:2",
+	}
+	if got := messages(ws); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, got\n%s\nwant\n%s", err, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	for _, arg := range []string{"--help", "-h", "-help"} {
 		_, _, err := parse(t, arg)
