@@ -39,9 +39,9 @@ const (
 	// spaceRetry is the pause after a full disk or another failure that may pass.
 	spaceRetry = time.Second
 	// reclaimStepBytes and reclaimPause bound the rate at which old segments are rewritten:
-	// 1 MiB every 5 ms at most, 200 MiB/s.
+	// 1 MiB every 10 ms at most, 100 MiB/s.
 	reclaimStepBytes = 1 << 20
-	reclaimPause     = 5 * time.Millisecond
+	reclaimPause     = 10 * time.Millisecond
 	// reclaimIdle is how often reclaim looks for work when nothing calls it.
 	reclaimIdle = time.Second
 )
