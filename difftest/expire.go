@@ -9,14 +9,14 @@ import (
 )
 
 const (
-	// expireTimeout is how long a lease of the least TTL may live, expirePoll how often it is looked
-	// at.
+	// expireTimeout is how long a lease of the least TTL may live, expirePoll how often it is
+	// looked at.
 	expireTimeout = 20 * time.Second
 	expirePoll    = 20 * time.Millisecond
 )
 
-// expire grants a lease, ties keys to it and waits until both sides have let it expire. What came of
-// it, the deleted keys and their one revision, later operations and the watches tell.
+// expire grants a lease, ties keys to it and waits until both sides have let it expire. What came
+// of it, the deleted keys and their one revision, later operations and the watches tell.
 func (r *runner) expire(ctx context.Context, op Op) (string, error) {
 	id := op.Request.(*pb.LeaseGrantRequest).ID
 	what := r.exchange(ctx, Op{Kind: "grant", Request: op.Request})

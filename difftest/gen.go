@@ -315,8 +315,8 @@ func (g *generator) compact() *pb.CompactionRequest {
 	return r
 }
 
-// bulk puts many keys in a few txns. Some bulks are watched, and deleted at once: the events of that
-// one revision are more than fits one response, if the watcher takes fragments.
+// bulk puts many keys in a few txns. Some bulks are watched, and deleted at once: the events of
+// that one revision are more than fits one response, if the watcher takes fragments.
 func (g *generator) bulk() []Op {
 	key := func(i int) []byte { return fmt.Appendf(nil, "/r/bulk/%03d", i) }
 	size := []int{20, 300, 9000}[g.rng.IntN(3)]

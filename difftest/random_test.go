@@ -62,7 +62,8 @@ func runScript(t *testing.T, pair *Pair, script *Script, name string) {
 	begin := time.Now()
 	stats, err := Run(t.Context(), pair, script, filepath.Join(dir, "run"))
 	t.Logf("%s: %d operations (%d refused, alike), %d watch events (%d responses were fragments), "+
-		"%d restarts in %v", name, stats.Ops, stats.Failed, stats.Events, stats.Fragments, stats.Restarts,
+		"%d restarts in %v", name, stats.Ops, stats.Failed, stats.Events, stats.Fragments,
+		stats.Restarts,
 		time.Since(begin).Round(time.Millisecond))
 	var d *Difference
 	if !errors.As(err, &d) {
