@@ -60,9 +60,9 @@ func puts(t *pb.TxnRequest) bool {
 }
 
 // closeRanges gives an end to every delete in a txn that has none. Etcd 3.7.3 does not see that
-// such a delete meets a put of the same txn, and then goes wrong: if the put is to keep the value or
-// the lease of a key that is gone by then, etcd panics, and again at each start; and a compaction to
-// the revision of such a txn loses the key that it put.
+// such a delete meets a put of the same txn, and then goes wrong: if the put is to keep the value
+// or the lease of a key that is gone by then, etcd panics, and again at each start; and a
+// compaction to the revision of such a txn loses the key that it put.
 func closeRanges(t *pb.TxnRequest) {
 	for _, op := range slices.Concat(t.Success, t.Failure) {
 		if d := op.GetRequestDeleteRange(); d != nil && bytes.Equal(d.RangeEnd, []byte{0}) {
