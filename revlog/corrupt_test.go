@@ -1,7 +1,9 @@
 package revlog
 
 import (
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -237,8 +239,11 @@ func TestOpenRefuses(t *testing.T) {
 			return o.opts, err
 		}, ErrForeign},
 		{"a newer format", o.saved.mark, func(fs *vfs.Mem) (Options, error) {
-			return o.opts, vfs.Flip(fs, firstFile(fs), 9, 1)
+			return o.opts, setVersion(fs, firstFile(fs), formatVersion+1)
 		}, ErrVersion},
+		{"a flipped bit in the format", o.saved.mark, func(fs *vfs.Mem) (Options, error) {
+			return o.opts, vfs.Flip(fs, firstFile(fs), 9, 1)
+		}, nil},
 		{"no directory", o.saved.mark, func(fs *vfs.Mem) (Options, error) {
 			return o.opts, fs.RemoveAll(testDir)
 		}, nil},
@@ -262,6 +267,24 @@ func TestOpenRefuses(t *testing.T) {
 			t.Errorf("%s: %v, %v", c.name, log, err)
 		}
 	}
+}
+
+// setVersion makes the header that of another release.
+func setVersion(fs vfs.FS, name string, version uint16) error {
+	f, err := fs.OpenReadWrite(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var b [headerBytes]byte
+	if _, err := f.ReadAt(b[:], 0); err != nil {
+		return err
+	}
+	binary.LittleEndian.PutUint16(b[8:], version)
+	sum := crc32.Checksum(b[:headerBytes-4], castagnoli)
+	binary.LittleEndian.PutUint32(b[headerBytes-4:], sum)
+	_, err = f.WriteAt(b[:], 0)
+	return err
 }
 
 func firstFile(fs vfs.FS) string {

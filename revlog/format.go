@@ -118,13 +118,13 @@ func decodeHeader(b []byte) (h header, seed uint32, reason string, err error) {
 	if string(b[:8]) != headerMagic {
 		return h, 0, "no header", nil
 	}
+	seed = crc32.Checksum(b[:headerBytes-4], castagnoli)
+	if seed != binary.LittleEndian.Uint32(b[headerBytes-4:]) {
+		return h, 0, "header checksum", nil // of all versions: its place stays
+	}
 	if v := binary.LittleEndian.Uint16(b[8:]); v > formatVersion {
 		return h, 0, "", fmt.Errorf("%w (format %d, this release reads up to %d)",
 			ErrVersion, v, formatVersion)
-	}
-	seed = crc32.Checksum(b[:headerBytes-4], castagnoli)
-	if seed != binary.LittleEndian.Uint32(b[headerBytes-4:]) {
-		return h, 0, "header checksum", nil
 	}
 	h.id.gen = binary.LittleEndian.Uint32(b[12:])
 	h.logID = binary.LittleEndian.Uint64(b[16:])
