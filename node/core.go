@@ -149,6 +149,8 @@ type Status struct {
 	// InTerm says that an entry of the current term is committed: a leader may answer reads.
 	InTerm  bool
 	Learner bool
+	Vote    uint64 // whom this member voted for in Term, 0 is nobody
+	Role    string // as raft names it: "StateLeader", ...
 }
 
 // Status describes the moment.
@@ -159,6 +161,7 @@ func (c *Core) Status() Status {
 		IsLeader: s.RaftState == raft.StateLeader,
 		Lone:     c.lone,
 		Learner:  c.learner,
+		Vote:     s.GetVote(), Role: s.RaftState.String(),
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
@@ -36,6 +35,7 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.logger.LogAttrs(s.ctx, slog.LevelInfo, "starting an etcd server", s.cfg.Fields(found)...)
 	if !found {
 		if img, err = firstImage(s.cfg); err != nil {
 			return nil, err
@@ -117,25 +117,20 @@ func firstImage(cfg *config.Config) (*state.Image, error) {
 			cfg.DataDir + ", and this version of cairn runs clusters of one member only; " +
 			"start with --initial-cluster-state=new")
 	}
-	cluster := peers(cfg.InitialCluster)
-	if len(cluster) != 1 {
-		return nil, fmt.Errorf("--initial-cluster=%s names %d members; this version of cairn runs "+
-			"clusters of one: name this member alone", cfg.InitialCluster, len(cluster))
+	if err := cfg.VerifyBootstrap(); err != nil {
+		return nil, err
+	}
+	urls, err := cfg.Members()
+	if err != nil {
+		return nil, err
+	}
+	cluster := make(map[string][]string, len(urls))
+	for name, u := range urls {
+		cluster[name] = u.Strings()
 	}
 	members, local, err := datadir.FirstMembers(cluster, cfg.InitialClusterToken, cfg.Name)
 	if err != nil {
 		return nil, fmt.Errorf("--initial-cluster: %w", err)
 	}
 	return state.NewImage(local, members), nil
-}
-
-// peers reads "name=url,name=url"; package config has checked it.
-func peers(initialCluster string) map[string][]string {
-	byName := make(map[string][]string)
-	for part := range strings.SplitSeq(initialCluster, ",") {
-		if name, url, ok := strings.Cut(part, "="); ok {
-			byName[name] = append(byName[name], url)
-		}
-	}
-	return byName
 }

@@ -22,6 +22,9 @@ import (
 // drainTime is how long calls may go on after the member was asked to stop.
 const drainTime = 500 * time.Millisecond
 
+// connectionTimeout is how long a connection may take to begin HTTP/2.
+const connectionTimeout = 10 * time.Second
+
 // doors are the member's ports and what serves them. They are bound before the data is opened, so
 // that a port in use is told at once, and serve when the member is ready.
 type doors struct {
@@ -150,7 +153,8 @@ func newDoor(s *Server) (*v3.Door, error) {
 
 // newGRPC makes a gRPC server with the v3 API.
 func newGRPC(s *Server, door *v3.Door) *grpc.Server {
-	options := append(door.ServerOptions(), grpc.Creds(listen.Credentials()))
+	options := append(door.ServerOptions(), grpc.Creds(listen.Credentials()),
+		grpc.ConnectionTimeout(connectionTimeout))
 	if t := s.cfg.KeepAliveMinTime; t > 0 {
 		options = append(options,
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: t}))

@@ -18,7 +18,21 @@ func (b opsBackend) Leader() cairn.MemberID { return b.s.node.Status().Leader }
 func (b opsBackend) IsLearner() bool        { return b.s.node.Status().Learner }
 func (b opsBackend) ClusterVersion() string { return b.s.stores.machine.Members().Version() }
 func (b opsBackend) StorageVersion() string { return version.Storage }
-func (b opsBackend) RaftStatus() any        { return b.s.node.Status() }
+
+// RaftStatus is what /debug/vars shows of raft.
+func (b opsBackend) RaftStatus() any {
+	s := b.s.node.Status()
+	status := ops.RaftStatus{
+		ID: b.s.stores.machine.Local(), Lead: s.Leader, Vote: s.Vote, Term: s.Term,
+		Commit: s.Commit, Applied: s.Applied, State: s.Role,
+	}
+	if s.IsLeader {
+		status.Progress = map[cairn.MemberID]ops.RaftProgress{
+			status.ID: {Match: s.Commit, Next: s.Commit + 1, State: "StateReplicate"},
+		}
+	}
+	return status
+}
 
 // healthKey is the key that is looked for; it need not exist (etcd: an empty one).
 var healthKey = []byte{0}

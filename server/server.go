@@ -33,6 +33,7 @@ import (
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
+	"github.com/cairnkv/cairn/server/logging"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/upkeep"
 	"github.com/cairnkv/cairn/vfs"
@@ -158,7 +159,7 @@ func (s *Server) startNode() error {
 	s.node, err = node.Start(node.Config{
 		ID: machine.Local(), TickInterval: s.cfg.Heartbeat(), ElectionTicks: s.cfg.ElectionTicks(),
 		RequestTimeout: s.cfg.RequestTimeout(), FirstSequence: first,
-		Log: s.raftLog(), Machine: machine, Clock: s.clk, Logger: raftLogger{s.logger},
+		Log: s.raftLog(), Machine: machine, Clock: s.clk, Logger: logging.Raft(s.logger),
 		Published:     s.published,
 		Leases:        s.leasesChanged,
 		Applied:       s.noteApplied,

@@ -10,11 +10,11 @@ import (
 	"syscall"
 
 	"github.com/cairnkv/cairn/clock"
-	"github.com/cairnkv/cairn/internal/version"
 	"github.com/cairnkv/cairn/server"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/logging"
 	"github.com/cairnkv/cairn/vfs"
+	"google.golang.org/grpc/grpclog"
 )
 
 // serve runs a member until a signal or a failure ends it, and returns the exit status.
@@ -45,8 +45,7 @@ func serve(name string, args []string) int {
 func run(cfg *config.Config, log *logging.Log) int {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
-	log.Info("starting cairn", slog.String("cairn-version", version.Cairn),
-		slog.String("etcd-version", version.Etcd), slog.String("git-sha", version.GitSHA()))
+	grpclog.SetLoggerV2(logging.GRPC(log.Logger))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	type started struct {
