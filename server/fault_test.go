@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"syscall"
@@ -158,7 +159,7 @@ func (r *rig) checkPrefix(t *testing.T, known facts, history []*pbEvent) {
 // product do.
 func roomySystem(fs vfs.FS) system {
 	sys := smallSystem(fs)
-	sys.walBytes, sys.revlogBytes = 128<<10, 128<<10
+	sys.walBytes, sys.revlogBytes = 1<<20, 256<<10
 	return sys
 }
 
@@ -246,7 +247,10 @@ func fillDisk(t *testing.T, restart bool) {
 	if err := r.disarm(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "NOSPACE again, the disk is full still", r.alarmed)
+	// Without more room only what is ready can be used up.
+	fs.SetCapacity(1)
+	maps.Copy(acked, r.writeUntilRefused(t, "b"))
+	eventually(t, "NOSPACE again", r.alarmed)
 	fs.SetCapacity(0)
 	eventually(t, "room is ready again", func() bool { return !r.back.full.Load() })
 	r.refuses(t) // the alarm stands until it is disarmed
@@ -292,18 +296,21 @@ func TestFullDiskRecoversByCompaction(t *testing.T) {
 	sys := roomySystem(fs)
 	r := mustStart(t, sys, crashArgs...)
 	defer r.stop(t)
-	fs.SetCapacity(fs.Used() + 4<<20)
+	fs.SetCapacity(fs.Used() + 8<<20)
 	acked := r.writeUntilRefused(t, "a")
 	eventually(t, "NOSPACE", r.alarmed)
-	full := fs.Used()
-	if _, _, err := r.delete("a001", "b"); err != nil {
-		t.Fatalf("delete: %v (%v)", err, r.failing())
-	}
-	if err := r.compact(r.stores.machine.Store().Rev()); err != nil {
-		t.Fatal(err)
+	full := r.stores.log.Stats().DiskBytes
+	for from := 100; from < len(acked); from += 1000 { // in the space that is ready
+		to := fmt.Sprintf("a%05d", from+1000)
+		if _, _, err := r.delete(fmt.Sprintf("a%05d", from), to); err != nil {
+			t.Fatalf("delete up to %s: %v (%v)", to, err, r.failing())
+		}
+		if err := r.compact(r.stores.machine.Store().Rev()); err != nil {
+			t.Fatal(err)
+		}
 	}
 	eventually(t, "the space of what was deleted is free", func() bool {
-		return fs.Used() < full/2 || r.failing() != nil
+		return r.stores.log.Stats().DiskBytes < full/2 || r.failing() != nil
 	})
 	if err := r.failing(); err != nil {
 		t.Fatal(err)
@@ -313,7 +320,7 @@ func TestFullDiskRecoversByCompaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	for key := range acked {
-		if key >= "a001" {
+		if key >= "a00100" {
 			delete(acked, key)
 		}
 	}
