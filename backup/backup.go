@@ -41,7 +41,7 @@ type State struct {
 	Index, Term uint64
 	Conf        *raftpb.ConfState
 	Rev         int64
-	CompactRev  int64 // <= 0: never compacted
+	CompactRev  int64 // < 0: never compacted
 	Leases      []lease.Info
 	Alarms      []alarm.Alarm
 	Members     []member.Member
@@ -190,7 +190,7 @@ func (s *State) writeMeta(meta *bbolt.Bucket) error {
 		meta.Put(keyConf, conf),
 		meta.Put(keyStorageVersion, []byte(version.Storage)),
 	}
-	if s.CompactRev > 0 {
+	if s.CompactRev >= 0 {
 		rev := appendRevision(nil, cairn.Revision{Main: s.CompactRev}, false)
 		errs = append(errs, meta.Put(keyScheduled, rev), meta.Put(keyFinished, rev))
 	}
