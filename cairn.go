@@ -1,12 +1,12 @@
-// Package cairn is the vocabulary that all parts share: revisions, key-value pairs, requests as decoded
-// from the wire, and the errors of the API with etcd's codes and texts. It imports the standard
-// library alone and does nothing by itself.
+// Package cairn is the vocabulary that all parts share: revisions, key-value pairs, requests as
+// decoded from the wire, and the errors of the API with etcd's codes and texts. It imports the
+// standard library alone and does nothing by itself.
 //
 // # The model
 //
-// The store is one ordered map from keys to values and all its past. Every change (a put, a delete, a
-// transaction with writes, a lease's end) takes the next main revision; changes of one transaction
-// are told apart by the sub revision. An empty store is at revision 1.
+// The store is one ordered map from keys to values and all its past. Every change (a put, a delete,
+// a transaction with writes, a lease's end) takes the next main revision; changes of one
+// transaction are told apart by the sub revision. An empty store is at revision 1.
 package cairn
 
 // LeaseID names a lease. Zero is "no lease".

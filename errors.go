@@ -34,28 +34,31 @@ func (e *Error) Error() string { return e.Text }
 
 func apiError(code Code, text string) *Error { return &Error{Code: code, Text: text} }
 
+func invalid(text string) *Error    { return apiError(CodeInvalidArgument, text) }
+func outOfRange(text string) *Error { return apiError(CodeOutOfRange, text) }
+
 // Errors of requests that are wrong in themselves, found before they are proposed.
 var (
-	ErrEmptyKey          = apiError(CodeInvalidArgument, "etcdserver: key is not provided")
-	ErrKeyNotFound       = apiError(CodeInvalidArgument, "etcdserver: key not found")
-	ErrValueProvided     = apiError(CodeInvalidArgument, "etcdserver: value is provided")
-	ErrLeaseProvided     = apiError(CodeInvalidArgument, "etcdserver: lease is provided")
-	ErrTooManyOps        = apiError(CodeInvalidArgument, "etcdserver: too many operations in txn request")
-	ErrDuplicateKey      = apiError(CodeInvalidArgument, "etcdserver: duplicate key given in txn request")
-	ErrInvalidSortOption = apiError(CodeInvalidArgument, "etcdserver: invalid sort option")
-	ErrRequestTooLarge   = apiError(CodeInvalidArgument, "etcdserver: request is too large")
-	ErrInvalidClientAPI  = apiError(CodeInvalidArgument, "etcdserver: invalid client api version")
-	ErrBadMemberURLs     = apiError(CodeInvalidArgument, "etcdserver: given member URLs are invalid")
+	ErrEmptyKey          = invalid("etcdserver: key is not provided")
+	ErrKeyNotFound       = invalid("etcdserver: key not found")
+	ErrValueProvided     = invalid("etcdserver: value is provided")
+	ErrLeaseProvided     = invalid("etcdserver: lease is provided")
+	ErrTooManyOps        = invalid("etcdserver: too many operations in txn request")
+	ErrDuplicateKey      = invalid("etcdserver: duplicate key given in txn request")
+	ErrInvalidSortOption = invalid("etcdserver: invalid sort option")
+	ErrRequestTooLarge   = invalid("etcdserver: request is too large")
+	ErrInvalidClientAPI  = invalid("etcdserver: invalid client api version")
+	ErrBadMemberURLs     = invalid("etcdserver: given member URLs are invalid")
 )
 
 // Errors of requests that do not fit the store's state.
 var (
-	ErrCompacted      = apiError(CodeOutOfRange, "etcdserver: mvcc: required revision has been compacted")
-	ErrFutureRev      = apiError(CodeOutOfRange, "etcdserver: mvcc: required revision is a future revision")
+	ErrCompacted      = outOfRange("etcdserver: mvcc: required revision has been compacted")
+	ErrFutureRev      = outOfRange("etcdserver: mvcc: required revision is a future revision")
 	ErrNoSpace        = apiError(CodeResourceExhausted, "etcdserver: mvcc: database space exceeded")
 	ErrLeaseNotFound  = apiError(CodeNotFound, "etcdserver: requested lease not found")
 	ErrLeaseExists    = apiError(CodeFailedPrecondition, "etcdserver: lease already exists")
-	ErrLeaseTTL       = apiError(CodeOutOfRange, "etcdserver: too large lease TTL")
+	ErrLeaseTTL       = outOfRange("etcdserver: too large lease TTL")
 	ErrMemberNotFound = apiError(CodeNotFound, "etcdserver: member not found")
 	ErrCorrupt        = apiError(CodeDataLoss, "etcdserver: corrupt cluster")
 	ErrNotLeader      = apiError(CodeFailedPrecondition, "etcdserver: not leader")

@@ -19,8 +19,8 @@ const (
 	SortByValue   SortTarget = 4
 )
 
-// RangeRequest is etcdserverpb.RangeRequest. An empty End means the one key; an End of one zero byte
-// means every key from Key on; else the keys in [Key, End).
+// RangeRequest is etcdserverpb.RangeRequest. An empty End means the one key; an End of one zero
+// byte means every key from Key on; else the keys in [Key, End).
 type RangeRequest struct {
 	Key, End          []byte
 	Limit             int64

@@ -9,10 +9,10 @@
 //	+-----------+---------+------------+---------+----------+
 //
 // The checksum is over all before it. Integers are little-endian. A checkpoint is written to a file
-// "*.tmp", synced, renamed, and the directory synced; then older ones are removed. A crash leaves at
-// most an older checkpoint, still valid, or a temporary file, which is ignored. One that was whole
-// and no longer checks is damage: it is refused, never skipped for an older one, for the files that
-// the older one names may be gone.
+// "*.tmp", synced, renamed, and the directory synced; then older ones are removed. A crash leaves
+// at most an older checkpoint, still valid, or a temporary file, which is ignored. One that was
+// whole and no longer checks is damage: it is refused, never skipped for an older one, for the
+// files that the older one names may be gone.
 package checkpoint
 
 import (

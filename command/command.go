@@ -1,5 +1,5 @@
-// Package command is the codec of what the raft log carries: batches of replicated commands. The log
-// is a file format and is read by members of other versions, so the layout is versioned and its
+// Package command is the codec of what the raft log carries: batches of replicated commands. The
+// log is a file format and is read by members of other versions, so the layout is versioned and its
 // bytes are pinned by a test.
 //
 // One raft entry carries one batch; a command carries the request's own protobuf bytes, as they
@@ -11,9 +11,9 @@
 //	+---------+----------+----------+----------------+ +------+-------------+---------+
 //	                                                    \_______ count times ________/
 //
-// Origin is the member that proposed the batch and sequence its number there: the proposer finds the
-// clients that wait by them. Integers are little-endian. An entry without data (raft's own, at the
-// start of a term) is no batch.
+// Origin is the member that proposed the batch and sequence its number there: the proposer finds
+// the clients that wait by them. Integers are little-endian. An entry without data (raft's own, at
+// the start of a term) is no batch.
 package command
 
 import (

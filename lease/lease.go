@@ -1,6 +1,6 @@
-// Package lease is the replicated table of leases: which exist, with what time to live, and which keys
-// hang on each. It knows no clock: when a lease ends is the leader's to decide (package upkeep),
-// which then proposes a revocation; here a lease goes when that command is applied.
+// Package lease is the replicated table of leases: which exist, with what time to live, and which
+// keys hang on each. It knows no clock: when a lease ends is the leader's to decide (package
+// upkeep), which then proposes a revocation; here a lease goes when that command is applied.
 //
 // The keys of a lease are not stored with it: every key names its lease, and the table is filled
 // from the key index when a member starts ([Table.Attach]).

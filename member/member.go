@@ -1,6 +1,6 @@
 // Package member is the replicated list of the cluster's members and the version that they agreed
-// to run at. Members are identified by numbers that etcd's rules give ([ID], [ClusterID]), so that a
-// cluster keeps its ids when it changes from one program to the other.
+// to run at. Members are identified by numbers that etcd's rules give ([ID], [ClusterID]), so that
+// a cluster keeps its ids when it changes from one program to the other.
 package member
 
 import (

@@ -18,7 +18,9 @@ func TestIDs(t *testing.T) {
 }
 
 func TestEncode(t *testing.T) {
-	s := NewSet(5, []Member{{ID: 9, PeerURLs: []string{"http://b"}}, {ID: 3, PeerURLs: []string{"http://a"}}})
+	s := NewSet(5, []Member{
+		{ID: 9, PeerURLs: []string{"http://b"}}, {ID: 3, PeerURLs: []string{"http://a"}},
+	})
 	s.SetAttributes(9, "nine", []string{"http://c"})
 	s.SetAttributes(77, "nobody", nil)
 	s.SetVersion("3.7.0")
@@ -30,7 +32,8 @@ func TestEncode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff(s.List(), again.List()); d != "" || again.Version() != "3.7.0" || again.ClusterID() != 5 {
+	d := cmp.Diff(s.List(), again.List())
+	if d != "" || again.Version() != "3.7.0" || again.ClusterID() != 5 {
 		t.Fatalf("decoding does not give back what was encoded: %s", d)
 	}
 	if got := again.List(); got[0].ID != 3 || got[1].Name != "nine" {
