@@ -15,7 +15,7 @@ func Bytes(n uint64) string {
 	if n < 10 {
 		return fmt.Sprintf("%d B", n)
 	}
-	// The logarithms are etcd's: their rounding shows ("1000 MB" for 10^9), so it is kept.
+	// As etcd rounds: the unit is chosen before the rounding ("1000 kB" for 999,999).
 	exp := math.Floor(math.Log(float64(n)) / math.Log(siStep))
 	val := math.Floor(float64(n)/math.Pow(siStep, exp)*10+0.5) / 10
 	if val < 10 {

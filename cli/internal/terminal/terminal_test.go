@@ -13,8 +13,8 @@ import (
 func TestBytes(t *testing.T) {
 	for n, want := range map[uint64]string{
 		0: "0 B", 9: "9 B", 10: "10 B", 999: "999 B", 1000: "1.0 kB", 9949: "9.9 kB",
-		9950: "10 kB", 24576: "25 kB", 999_499: "999 kB", 999_999: "1000 kB", 1_000_000: "1.0 MB",
-		1_000_000_000: "1000 MB", // the rounding is etcd's
+		9950: "10 kB", 24576: "25 kB", 999_999: "1000 kB", // the rounding is etcd's
+		1_000_000: "1.0 MB", 1_000_000_000: "1.0 GB",
 		2_147_483_648: "2.1 GB", 1 << 63: "9.2 EB", 1<<64 - 1: "18 EB",
 	} {
 		if got := Bytes(n); got != want {
