@@ -218,6 +218,9 @@ func (w *WAL) Prepare() error {
 			break
 		}
 	}
+	if err := w.trimSpares(); err != nil {
+		return w.failed(err)
+	}
 	w.mu.RLock()
 	cur := w.segs[len(w.segs)-1]
 	target := cur.end + aheadBytes
@@ -235,6 +238,31 @@ func (w *WAL) Prepare() error {
 	if err != nil {
 		return w.failed(err)
 	}
+	return nil
+}
+
+// trimSpares removes a spare if there are many and the log has been in the same segment for long.
+func (w *WAL) trimSpares() error {
+	w.prepare.Lock()
+	defer w.prepare.Unlock()
+	w.mu.RLock()
+	current, spares := w.segs[len(w.segs)-1].number, w.spares
+	w.mu.RUnlock()
+	if current != w.quietIn {
+		w.quietIn, w.quietFor = current, 0
+	}
+	if w.quietFor++; w.quietFor <= quietPrepares || len(spares) <= quietSpares {
+		return nil
+	}
+	if err := w.fs.Remove(filepath.Join(w.dir, spareName(spares[0]))); err != nil {
+		return err
+	}
+	if err := w.fs.SyncDir(w.dir); err != nil {
+		return &syncError{err}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.spares = spares[1:]
 	return nil
 }
 

@@ -33,8 +33,11 @@ const (
 	aheadBytes = 8 << 20
 	// zeroChunkBytes is what Prepare writes and syncs at a time.
 	zeroChunkBytes = 1 << 20
-	// maxSpares is how many segments wait to be used again.
-	maxSpares = 2
+	// maxSpares is how many segments wait to be used again, so that a busy log writes no zeros; when
+	// it was quiet for quietPrepares calls of Prepare, all but quietSpares go.
+	maxSpares     = 8
+	quietSpares   = 1
+	quietPrepares = 200
 	// keepBufferBytes is the largest batch buffer that is kept for the next batch.
 	keepBufferBytes = 4 << 20
 )
@@ -107,8 +110,11 @@ type WAL struct {
 
 	// preparing lets one Prepare run at a time.
 	preparing sync.Mutex
-	// prepare is held by who makes, renames or removes segment files.
-	prepare sync.Mutex
+	// prepare is held by who makes, renames or removes segment files. It guards the next two: for
+	// how many calls of Prepare the log has been in which segment.
+	prepare  sync.Mutex
+	quietIn  uint64
+	quietFor int
 	// files is held by who renames or removes a file that entries may be read from, and shared
 	// by who reads them.
 	files sync.RWMutex
