@@ -33,8 +33,8 @@ const (
 	aheadBytes = 8 << 20
 	// zeroChunkBytes is what Prepare writes and syncs at a time.
 	zeroChunkBytes = 1 << 20
-	// maxSpares is how many segments wait to be used again, so that a busy log writes no zeros; when
-	// it was quiet for quietPrepares calls of Prepare, all but quietSpares go.
+	// maxSpares is how many segments wait to be used again, so that a busy log writes no zeros;
+	// when it was quiet for quietPrepares calls of Prepare, all but quietSpares go.
 	maxSpares     = 8
 	quietSpares   = 1
 	quietPrepares = 200
