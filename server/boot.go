@@ -36,10 +36,13 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 		return nil, err
 	}
 	s.logger.LogAttrs(s.ctx, slog.LevelInfo, "starting an etcd server", s.cfg.Fields(found)...)
-	if !found {
-		if img, err = firstImage(s.cfg); err != nil {
-			return nil, err
-		}
+	if found {
+		err = errors.Join(checkLone(img), dir.CheckWAL())
+	} else if img, err = firstImage(s.cfg); err == nil {
+		err = dir.CheckBegin()
+	}
+	if err != nil {
+		return nil, err
 	}
 	st := &stores{dir: dir}
 	defer func() {
@@ -71,14 +74,15 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 // reconcile holds the raft log against the checkpoint, and begins a new data directory.
 func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 	if got, want := st.wal.Metadata(), datadir.Identity(img); string(got) != string(want) {
-		return fmt.Errorf("%w: the raft log in %s is of another member (%x, the checkpoint says "+
-			"%x); put the right --wal-dir", datadir.ErrDamaged, st.dir.WAL(), got, want)
+		return fmt.Errorf("%w: the raft log in %s is of another member (%x, this one is %x); start "+
+			"with this member's --wal-dir, or an empty one for a new member",
+			datadir.ErrWALDir, st.dir.WAL(), got, want)
 	}
 	first, last := st.wal.FirstIndex(), st.wal.LastIndex()
 	if !found {
 		if last > img.Index {
 			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; restore "+
-				"the member from a backup", datadir.ErrDamaged, st.dir.Root, last)
+				"the member from a backup, or empty both to begin anew", datadir.ErrDamaged, st.dir.Root, last)
 		}
 		return st.dir.Begin(img, st.wal)
 	}
@@ -108,6 +112,15 @@ func (st *stores) close() error {
 		errs = append(errs, st.log.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// checkLone refuses the data of a cluster that this version cannot be a member of.
+func checkLone(img *state.Image) error {
+	if n := len(img.Members.List()); n != 1 {
+		return fmt.Errorf("the data is of a cluster of %d members; this version of cairn runs "+
+			"clusters of one: start the version that wrote it", n)
+	}
+	return nil
 }
 
 // firstImage is the beginning of the cluster that the flags describe.

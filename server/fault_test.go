@@ -308,6 +308,9 @@ func TestFullDiskRecoversByCompaction(t *testing.T) {
 		if err := r.compact(r.stores.machine.Store().Rev()); err != nil {
 			t.Fatal(err)
 		}
+		eventually(t, "the next segment is ready", func() bool {
+			return r.stores.log.Prepared() || r.failing() != nil
+		})
 	}
 	eventually(t, "the space of what was deleted is free", func() bool {
 		return r.stores.log.Stats().DiskBytes < full/2 || r.failing() != nil

@@ -9,11 +9,15 @@
 //	    wal/          package wal; elsewhere with --wal-dir
 //	    tmp/          files of the moment (backups being made); emptied at every start
 //	    reserve       room for a checkpoint on a full disk; given up when one needs it
+//	    RESTORING     a restore from a backup began here and did not end
 //
 // # Beginning
 //
-// FORMAT is written first, the first checkpoint last. A directory with FORMAT and no checkpoint is
-// one whose making was cut short: it is made again, if its log holds nothing.
+// FORMAT is written first, then the empty raft log, the first checkpoint, the record log. A directory
+// with FORMAT and no checkpoint is one whose making was cut short: it is made again, if neither
+// log holds anything. A restore writes the records before the checkpoint; it sets RESTORING before
+// all else and takes it away at the end, so that what is left of one that was cut short is never
+// taken for a directory to begin in.
 package datadir
 
 import (
@@ -32,12 +36,16 @@ import (
 )
 
 const (
-	formatFile = "FORMAT"
-	lockFile   = "LOCK"
-	formatText = "cairn data "
-	format     = 1
+	formatFile    = "FORMAT"
+	lockFile      = "LOCK"
+	restoringFile = "RESTORING"
+	// walLockFile is held in a raft log's directory that is not below the data directory.
+	walLockFile = "WAL.LOCK"
+	formatText  = "cairn data "
+	format      = 1
 	// maxFormatBytes bounds what is read of FORMAT.
 	maxFormatBytes = 64
+	tmpSuffix      = ".tmp"
 )
 
 // Errors of Open, wrapped with the directory and the way out.
@@ -48,6 +56,8 @@ var (
 	ErrNewer   = errors.New("the data directory was written by a newer version")
 	ErrDamaged = errors.New("the data directory is damaged")
 	ErrMissing = errors.New("there is no data directory of Cairn")
+	ErrPartial = errors.New("a restore into the data directory was cut short")
+	ErrWALDir  = errors.New("the directory of the raft log does not fit")
 )
 
 // Dir is an opened and locked data directory.
@@ -55,7 +65,7 @@ type Dir struct {
 	FS   vfs.FS
 	Root string
 	wal  string
-	lock io.Closer
+	lock []io.Closer
 
 	reserveMu sync.Mutex // guards reserved
 	reserved  bool
@@ -73,11 +83,21 @@ func Open(fs vfs.FS, root, walDir string) (*Dir, error) {
 	if _, err := inspect(fs, root); err != nil {
 		return nil, err
 	}
-	if err := fs.MkdirAll(root); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
-	}
-	return lockDir(fs, root, walDir)
+	return makeDir(fs, root, walDir, false)
 }
+
+// makeDir makes the directory if need be, and locks it.
+func makeDir(fs vfs.FS, root, walDir string, restoring bool) (*Dir, error) {
+	if err := checkPlace(root, walDir); err != nil {
+		return nil, err
+	}
+	if err := fs.MkdirAll(root); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w; %s", err, remedyAccess)
+	}
+	return lockDir(fs, root, walDir, restoring)
+}
+
+const remedyAccess = "let the user that runs cairn write there, or choose another --data-dir"
 
 // OpenExisting locks a data directory that must be there already.
 func OpenExisting(fs vfs.FS, root, walDir string) (*Dir, error) {
@@ -86,39 +106,84 @@ func OpenExisting(fs vfs.FS, root, walDir string) (*Dir, error) {
 		return nil, err
 	}
 	if kind != ours {
-		return nil, fmt.Errorf("%w in %s", ErrMissing, root)
+		return nil, fmt.Errorf("%w in %s; name one that a member has used", ErrMissing, root)
 	}
-	return lockDir(fs, root, walDir)
+	return lockDir(fs, root, walDir, false)
 }
 
-func lockDir(fs vfs.FS, root, walDir string) (*Dir, error) {
-	lock, err := fs.Lock(filepath.Join(root, lockFile))
-	if errors.Is(err, vfs.ErrLocked) {
-		return nil, fmt.Errorf("%w: %s; stop that process or choose another --data-dir",
-			ErrLocked, root)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("lock the data directory: %w", err)
-	}
-	d := &Dir{FS: fs, Root: root, wal: walDir, lock: lock}
+func lockDir(fs vfs.FS, root, walDir string, restoring bool) (_ *Dir, err error) {
+	d := &Dir{FS: fs, Root: root, wal: walDir}
 	if walDir == "" {
 		d.wal = filepath.Join(root, "wal")
 	}
-	if err := d.prepare(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if err := d.take(filepath.Join(root, lockFile), "--data-dir"); err != nil {
+		return nil, err
 	}
-	return d, nil
+	if err := d.prepare(restoring); err != nil {
+		return nil, err
+	}
+	if walDir == "" {
+		return d, nil
+	}
+	if err := fs.MkdirAll(walDir); err != nil {
+		return nil, fmt.Errorf("make the --wal-dir: %w", err)
+	}
+	return d, d.take(filepath.Join(walDir, walLockFile), "--wal-dir")
+}
+
+// take locks a directory by a file in it.
+func (d *Dir) take(name, flag string) error {
+	lock, err := d.FS.Lock(name)
+	if errors.Is(err, vfs.ErrLocked) {
+		return fmt.Errorf("%w: %s; stop that process or choose another %s",
+			ErrLocked, filepath.Dir(name), flag)
+	}
+	if err != nil {
+		return fmt.Errorf("lock the data directory: %w; %s", err, remedyAccess)
+	}
+	d.lock = append(d.lock, lock)
+	return nil
+}
+
+// checkPlace refuses a --wal-dir among the files of other parts.
+func checkPlace(root, walDir string) error {
+	if walDir == "" {
+		return nil
+	}
+	d := Dir{Root: root}
+	for _, dir := range []string{d.Checkpoint(), d.Revlog(), d.Tmp()} {
+		rel, err := filepath.Rel(dir, walDir)
+		if err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+			return fmt.Errorf("%w: --wal-dir=%s lies in %s, which is used for something else; "+
+				"choose another", ErrWALDir, walDir, dir)
+		}
+	}
+	return nil
 }
 
 // prepare looks once more under the lock, marks an empty directory as ours and empties tmp.
-func (d *Dir) prepare() error {
+func (d *Dir) prepare(restoring bool) error {
 	kind, err := inspect(d.FS, d.Root)
 	if err != nil {
 		return err
 	}
+	if restoring {
+		if kind == ours {
+			return fmt.Errorf("%w: %s is in use; choose another --data-dir", ErrForeign, d.Root)
+		}
+		if err := d.writeFile(restoringFile, nil); err != nil {
+			return fmt.Errorf("mark the data directory: %w; %s", err, remedyAccess)
+		}
+	}
 	if kind == empty {
-		if err := d.writeFormat(); err != nil {
-			return fmt.Errorf("mark the data directory: %w", err)
+		err := d.writeFile(formatFile, fmt.Appendf(nil, "%s%d\n", formatText, format))
+		if err != nil {
+			return fmt.Errorf("mark the data directory: %w; %s", err, remedyAccess)
 		}
 	}
 	if err := d.FS.RemoveAll(d.Tmp()); err != nil {
@@ -127,27 +192,64 @@ func (d *Dir) prepare() error {
 	return d.FS.MkdirAll(d.Tmp())
 }
 
-func (d *Dir) writeFormat() error {
-	name := filepath.Join(d.Root, formatFile)
-	f, err := d.FS.Create(name + ".tmp")
+// CheckBegin says whether a directory without a checkpoint may be begun anew: not if there are
+// records, which the start of an empty log would remove.
+func (d *Dir) CheckBegin() error {
+	names, err := d.FS.List(d.Revlog())
+	if errors.Is(err, iofs.ErrNotExist) || err == nil && len(names) == 0 {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteAt(fmt.Appendf(nil, "%s%d\n", formatText, format), 0)
+	return fmt.Errorf("%w: %s has records (%s) and no checkpoint; restore the member from a "+
+		"backup, or choose an empty --data-dir", ErrDamaged, d.Root, names[0])
+}
+
+// CheckWAL says whether the raft log of a directory that has a checkpoint is where it is looked
+// for. To open a log that is not there would make one.
+func (d *Dir) CheckWAL() error {
+	names, err := d.FS.List(d.wal)
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("read the raft log: %w", err)
+	}
+	if !slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, ".wal") }) {
+		return fmt.Errorf("%w: there is no raft log in %s, and %s has a checkpoint that needs it; "+
+			"start with the --wal-dir that the member was made with (none if it had none), or "+
+			"restore the member from a backup", ErrWALDir, d.wal, d.Root)
+	}
+	return nil
+}
+
+// writeFile makes a small file, whole and durable.
+func (d *Dir) writeFile(base string, content []byte) error {
+	name := filepath.Join(d.Root, base)
+	f, err := d.FS.Create(name + tmpSuffix)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(content, 0)
 	if err == nil {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	if err := d.FS.Rename(name+".tmp", name); err != nil {
+	if err := d.FS.Rename(name+tmpSuffix, name); err != nil {
 		return err
 	}
 	return d.FS.SyncDir(d.Root)
 }
 
 // Close gives the directory free.
-func (d *Dir) Close() error { return d.lock.Close() }
+func (d *Dir) Close() error {
+	var errs []error
+	for _, lock := range d.lock {
+		errs = append(errs, lock.Close())
+	}
+	d.lock = nil
+	return errors.Join(errs...)
+}
 
 type kind uint8
 
@@ -163,7 +265,10 @@ func inspect(fs vfs.FS, root string) (kind, error) {
 		return empty, nil
 	}
 	if err != nil {
-		return empty, fmt.Errorf("read the data directory: %w", err)
+		return empty, fmt.Errorf("read the data directory: %w; %s", err, remedyAccess)
+	}
+	if slices.Contains(names, restoringFile) {
+		return empty, fmt.Errorf("%w: %s; remove it and restore again", ErrPartial, root)
 	}
 	if slices.Contains(names, formatFile) {
 		return ours, checkFormat(fs, filepath.Join(root, formatFile))
@@ -174,7 +279,8 @@ func inspect(fs vfs.FS, root string) (kind, error) {
 			ErrEtcd, root)
 	}
 	names = slices.DeleteFunc(names, func(name string) bool {
-		return name == lockFile || name == formatFile+".tmp" || name == "lost+found" ||
+		return name == lockFile || name == walLockFile || name == "lost+found" ||
+			name == formatFile+tmpSuffix || name == restoringFile+tmpSuffix ||
 			name == "fixtures" // etcd's --auto-tls keeps certificates there
 	})
 	if len(names) > 0 {
@@ -200,7 +306,8 @@ func checkFormat(fs vfs.FS, name string) error {
 	}
 	var v int
 	if _, err := fmt.Sscanf(string(b), formatText+"%d\n", &v); err != nil {
-		return fmt.Errorf("%w: %s reads %q", ErrDamaged, name, b)
+		return fmt.Errorf("%w: %s reads %q, not %q; restore the member from a backup",
+			ErrDamaged, name, b, fmt.Sprint(formatText, format))
 	}
 	if v > format {
 		return fmt.Errorf("%w: %s says format %d, known is %d; start the newer version",

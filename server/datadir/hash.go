@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnkv/cairn/clock"
@@ -34,6 +35,9 @@ func HashKV(
 	}
 	if !ok {
 		return 0, 0, 0, fmt.Errorf("%w in %s: it was never started", ErrMissing, root)
+	}
+	if err := d.CheckWAL(); err != nil {
+		return 0, 0, 0, err
 	}
 	log, err := revlog.Open(fs, d.Revlog(), revlog.Options{}, img.Mark)
 	if err != nil {
@@ -78,7 +82,14 @@ func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
+	if last := w.LastIndex(); last < img.Index {
+		return fmt.Errorf("%w: the raft log in %s ends at entry %d, the checkpoint at %d; restore "+
+			"the member from a backup", ErrDamaged, d.WAL(), last, img.Index)
+	}
 	commit := min(w.HardState().GetCommit(), w.LastIndex())
+	if slices.Equal(img.Conf.GetVoters(), []uint64{img.Local}) {
+		commit = w.LastIndex() // of a lone voter all that is in the log is committed
+	}
 	var results state.Results
 	for next := img.Index + 1; next <= commit; {
 		entries, err := w.Entries(next, commit+1, replayBytes)

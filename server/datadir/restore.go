@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
+	"path/filepath"
 	"slices"
 
 	cairn "github.com/cairnkv/cairn"
@@ -68,26 +69,84 @@ type RestoreConfig struct {
 	RevisionBump int64
 }
 
-// Restore makes the data directory of a member of a new cluster from a backup. A failed one leaves
-// a directory without a checkpoint, which is not started from.
+// Restore makes the data directory of a member of a new cluster from a backup. The directory must be
+// empty or missing. What a failed restore has made goes again; one that was killed leaves a
+// directory that Open refuses with ErrPartial.
 func Restore(ctx context.Context, fs vfs.FS, cfg RestoreConfig, src backup.Source) (err error) {
+	if n := len(cfg.Members.List()); n != 1 {
+		return fmt.Errorf("--initial-cluster names %d members; this version of cairn runs clusters "+
+			"of one: name this member alone", n)
+	}
 	if _, err := inspect(fs, cfg.DataDir); err != nil {
 		return err
 	}
-	if names, err := fs.List(cfg.DataDir); err == nil && len(names) > 0 {
-		return fmt.Errorf("data-dir %q not empty or could not be read", cfg.DataDir)
-	} else if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return fmt.Errorf("data-dir %q not empty or could not be read: %w", cfg.DataDir, err)
+	if err := checkEmpty(fs, "data-dir", cfg.DataDir); err != nil {
+		return err
+	}
+	if cfg.WALDir != "" {
+		if err := checkEmpty(fs, "wal-dir", cfg.WALDir); err != nil {
+			return err
+		}
 	}
 	saved, err := backup.Read(src)
 	if err != nil {
 		return err
 	}
-	d, err := Open(fs, cfg.DataDir, cfg.WALDir)
+	d, err := makeDir(fs, cfg.DataDir, cfg.WALDir, true)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, d.Close()) }()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.undo())
+		}
+		err = errors.Join(err, d.Close())
+	}()
+	if err := d.restore(ctx, cfg, saved, src); err != nil {
+		return err
+	}
+	return d.removeFiles(filepath.Join(d.Root, restoringFile))
+}
+
+func checkEmpty(fs vfs.FS, what, dir string) error {
+	names, err := fs.List(dir)
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("%s %q not empty or could not be read: %w", what, dir, err)
+	}
+	if len(names) > 0 {
+		return fmt.Errorf("%s %q not empty or could not be read", what, dir)
+	}
+	return nil
+}
+
+// undo removes what a failed restore has made, the mark of it last.
+func (d *Dir) undo() error {
+	for _, dir := range []string{d.wal, d.Revlog(), d.Checkpoint(), d.Tmp()} {
+		if err := d.FS.RemoveAll(dir); err != nil {
+			return err
+		}
+	}
+	return d.removeFiles(filepath.Join(d.Root, formatFile),
+		filepath.Join(d.Root, restoringFile), filepath.Join(d.Root, lockFile))
+}
+
+// removeFiles removes files of the data directory, one after the other for good.
+func (d *Dir) removeFiles(names ...string) error {
+	for _, name := range names {
+		if err := d.FS.Remove(name); err != nil {
+			return err
+		}
+		if err := d.FS.SyncDir(d.Root); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restore fills the directory: the records, then the raft log, then the checkpoint.
+func (d *Dir) restore(
+	ctx context.Context, cfg RestoreConfig, saved *backup.State, src backup.Source,
+) (err error) {
 	img := state.NewImage(cfg.Local, cfg.Members)
 	for _, l := range saved.Leases {
 		if err := img.Leases.Grant(l.ID, l.TTL); err != nil {
@@ -107,7 +166,7 @@ func Restore(ctx context.Context, fs vfs.FS, cfg RestoreConfig, src backup.Sourc
 		img.CompactRev = img.Rev
 	}
 	img.Rev = max(img.Rev, img.CompactRev)
-	w, err := wal.Open(fs, d.WAL(), wal.Options{Metadata: Identity(img)})
+	w, err := wal.Open(d.FS, d.WAL(), wal.Options{Metadata: Identity(img)})
 	if err != nil {
 		return err
 	}
