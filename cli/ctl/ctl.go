@@ -10,6 +10,7 @@
 //   - `txn` compares leases (etcdctl panics), and refuses an unknown operator instead of panicking;
 //   - alarms are written as "memberID:N alarm:NAME" (etcdctl's spaces change from build to build);
 //   - `snapshot save` checks the SHA-256 of what it received before it gives the file its name;
+//   - a variable of the environment that its flag cannot take is refused (etcdctl ignores it);
 //   - `endpoint health` lists endpoints in the order given, not in the order of their answers.
 //
 // # Shape

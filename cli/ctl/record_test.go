@@ -71,7 +71,8 @@ func startRecorder(t *testing.T, dir string) *recorder {
 	cmd := exec.Command(filepath.Join(dir, "etcd"), "--data-dir", t.TempDir(),
 		"--listen-client-urls", client, "--advertise-client-urls", "http://"+r.addr,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", advertised,
-		"--initial-cluster", "default="+advertised, "--quota-backend-bytes", "16777216")
+		"--initial-cluster", "default="+advertised, "--quota-backend-bytes", "16777216",
+		"--strict-reconfig-check=false") // else members cannot be added at once
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,9 @@
 package utl
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"flag"
 	"os"
@@ -136,6 +138,47 @@ func TestRestoreRefuses(t *testing.T) {
 		exit, _, stderr := runUtl(d, "etcdutl", args...)
 		if exit != tc.exit || !strings.Contains(stderr, tc.text) || d.restored != nil {
 			t.Errorf("%s: exit %d, restored %v, stderr %s", tc.args, exit, d.restored, stderr)
+		}
+	}
+}
+
+// TestRestoreChecksTheHash: a file without its hash, or with another, is restored only if the user
+// says so; a damaged one is not even then.
+func TestRestoreChecksTheHash(t *testing.T) {
+	whole, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := whole[:len(whole)-sha256.Size]
+	otherHash := append(bytes.Clone(db), make([]byte, sha256.Size)...)
+	cut := whole[:len(db)/2/512*512]
+	for _, tc := range []struct {
+		name    string
+		content []byte
+		skip    bool
+		text    string
+	}{
+		{"whole", whole, false, ""},
+		{"whole, skipped", whole, true, ""},
+		{"no hash", db, false, "snapshot missing hash but --skip-hash-check=false"},
+		{"no hash, skipped", db, true, ""},
+		{"other hash", otherHash, false, "expected sha256 [0 0 0"},
+		{"other hash, skipped", otherHash, true, ""},
+		{"cut, skipped", cut, true, "it is cut short"},
+	} {
+		path := filepath.Join(t.TempDir(), "snap")
+		if err := os.WriteFile(path, tc.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"snapshot", "restore", path}
+		if tc.skip {
+			args = append(args, "--skip-hash-check")
+		}
+		d := &fakeDir{}
+		exit, _, stderr := runUtl(d, "etcdutl", args...)
+		if ok := tc.text == ""; ok != (exit == 0) || ok != (d.pairs == samplePairs) ||
+			!strings.Contains(stderr, tc.text) {
+			t.Errorf("%s: exit %d, %d records, %s", tc.name, exit, d.pairs, stderr)
 		}
 	}
 }
