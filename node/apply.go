@@ -61,12 +61,12 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 	n.applied.Store(m.Index())
 	s := n.status.Load()
 	n.soloReader.Store(s.IsLeader && s.Lone && m.Term() == s.Term)
+	if n.cfg.Applied != nil {
+		n.cfg.Applied(m.Index(), bytes)
+	}
 	n.complete(results)
 	for _, message := range batch {
 		n.inbox.put(message.GetResponses()...)
-	}
-	if n.cfg.Applied != nil {
-		n.cfg.Applied(m.Index(), bytes)
 	}
 	return true
 }

@@ -76,10 +76,11 @@ type Config struct {
 	Published func(rev int64, events []mvcc.Event)
 	// Leases is called on the applier with what happened to leases, before the clients hear.
 	Leases func(events []state.LeaseEvent)
-	// Applied is called on the applier after each pass, with the index reached and the bytes of
-	// the pass's entries.
+	// Applied is called on the applier after each pass, before its clients hear, with the index
+	// reached and the bytes of the pass's entries.
 	Applied func(index uint64, bytes int)
-	// LeaderChanged is called on the loop when the known leader or the term changed.
+	// LeaderChanged is called on the loop when the known leader or the term changed. Of a member
+	// that leads it comes before any entry of that term is applied here.
 	LeaderChanged func(s Status)
 	// Fatal is called once with the error that ends the process; it must not return to normal.
 	Fatal func(err error)

@@ -113,6 +113,7 @@ func (s *Server) runCheckpoints(ctx context.Context) {
 
 // noteApplied counts what was applied since the last checkpoint. On the applier.
 func (s *Server) noteApplied(index uint64, bytes int) {
+	s.leading.applied(s.stores.machine, s.lessor, s.clk.Now())
 	total := s.appliedBytes.Add(int64(bytes))
 	s.count(s.stores.machine.TakeCounts())
 	if err := s.stores.machine.TakeDamage(); err != nil {

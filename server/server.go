@@ -25,6 +25,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/internal/version"
@@ -39,6 +40,7 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 	"github.com/cairnkv/cairn/watch"
 	"go.etcd.io/etcd/api/v3/membershippb"
+	"google.golang.org/protobuf/proto"
 )
 
 // Server is a running member.
@@ -62,6 +64,7 @@ type Server struct {
 	metrics   *ops.Metrics
 	totals    totals
 	damage    *damageLog
+	leading   leading
 	doors     *doors
 
 	saved         atomic.Pointer[checkpointed]
@@ -215,12 +218,7 @@ func (s *Server) leasesChanged(events []state.LeaseEvent) {
 // leaderChanged runs on the node's loop.
 func (s *Server) leaderChanged(st node.Status) {
 	s.countLeader(st)
-	switch {
-	case st.IsLeader && !s.lessor.Primary():
-		s.lessor.Promote(s.clk.Now(), s.stores.machine.Leases().All)
-	case !st.IsLeader && s.lessor.Primary():
-		s.lessor.Demote()
-	}
+	s.leading.change(st, s.lessor)
 	s.logger.Info("the leader changed", slog.String("leader", fmt.Sprintf("%x", st.Leader)),
 		slog.Uint64("term", st.Term), slog.Bool("this-member", st.IsLeader))
 }
@@ -264,7 +262,7 @@ func (s *Server) publish(ctx context.Context) error {
 		}
 	}()
 	id := s.stores.machine.Local()
-	err := s.back.proposeAndWait(ctx, command.MemberAttributes,
+	err := s.insist(ctx, command.MemberAttributes,
 		&membershippb.ClusterMemberAttrSetRequest{
 			Member_ID: id,
 			MemberAttributes: &membershippb.Attributes{
@@ -272,7 +270,7 @@ func (s *Server) publish(ctx context.Context) error {
 			},
 		})
 	if err == nil && s.stores.machine.Members().Version() != version.Cluster {
-		err = s.back.proposeAndWait(ctx, command.ClusterVersion,
+		err = s.insist(ctx, command.ClusterVersion,
 			&membershippb.ClusterVersionSetRequest{Ver: version.Cluster})
 	}
 	if err != nil {
@@ -288,6 +286,19 @@ func (s *Server) publish(ctx context.Context) error {
 		slog.String("local-member-id", fmt.Sprintf("%x", id)),
 		slog.String("cluster-id", fmt.Sprintf("%x", s.stores.machine.Members().ClusterID())))
 	return nil
+}
+
+// insist proposes until it is applied: a disk that is slow, or a long log that is replayed before,
+// may take longer than a client would wait.
+func (s *Server) insist(ctx context.Context, kind command.Kind, m proto.Message) error {
+	for {
+		err := s.back.proposeAndWait(ctx, kind, m)
+		if !errors.Is(err, cairn.ErrTimeout) || ctx.Err() != nil {
+			return err
+		}
+		s.logger.Warn("still waiting for the log to be applied",
+			slog.Uint64("applied", s.node.Status().Applied))
+	}
 }
 
 // Stop ends the member: no new requests, the waiting ones told so, files closed.
