@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -136,7 +137,8 @@ func (r *recorder) run(t *testing.T, program string, x *exchange) {
 	for _, err := range r.errs {
 		t.Errorf("%q: %v", x.args, err)
 	}
-	x.calls, x.exit = r.calls, cmd.ProcessState.ExitCode()
+	x.calls = slices.DeleteFunc(r.calls, func(c *call) bool { return len(c.messages) == 0 })
+	x.exit = cmd.ProcessState.ExitCode()
 	x.stdout = took.ReplaceAllString(r.mask(stdout.String()), "${1}T")
 	x.errors = errorLines(took.ReplaceAllString(r.mask(stderr.String()), "${1}T"))
 }

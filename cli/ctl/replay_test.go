@@ -95,6 +95,10 @@ func (s *replayServer) take(method string) (*call, error) {
 func (s *replayServer) play(method string, stream grpc.ServerStream) error {
 	c, err := s.take(method)
 	if err != nil {
+		// A client may open a stream and give it up before it asks for anything.
+		if err := stream.RecvMsg(new([]byte)); err != nil {
+			return status.FromContextError(stream.Context().Err()).Err()
+		}
 		return err
 	}
 	in, out, err := messageTypes(method)
