@@ -74,15 +74,15 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 // reconcile holds the raft log against the checkpoint, and begins a new data directory.
 func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 	if got, want := st.wal.Metadata(), datadir.Identity(img); string(got) != string(want) {
-		return fmt.Errorf("%w: the raft log in %s is of another member (%x, this one is %x); start "+
-			"with this member's --wal-dir, or an empty one for a new member",
+		return fmt.Errorf("%w: the raft log in %s is of another member (%x, this one is %x); "+
+			"start with this member's --wal-dir, or an empty one for a new member",
 			datadir.ErrWALDir, st.dir.WAL(), got, want)
 	}
 	first, last := st.wal.FirstIndex(), st.wal.LastIndex()
 	if !found {
 		if last > img.Index {
-			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; restore "+
-				"the member from a backup, or empty both to begin anew", datadir.ErrDamaged, st.dir.Root, last)
+			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; "+
+				"restore the member from a backup, or empty both to begin anew", datadir.ErrDamaged, st.dir.Root, last)
 		}
 		return st.dir.Begin(img, st.wal)
 	}

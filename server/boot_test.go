@@ -46,25 +46,18 @@ func TestFirstStartCrash(t *testing.T) {
 	}
 }
 
-// Directories from which a member must not start: the message names the cause and the way out.
-func TestStartRefused(t *testing.T) {
-	base := vfs.NewMem()
-	r := mustStart(t, smallSystem(base), "--wal-dir=logs")
-	for i := range 50 {
-		if _, err := r.put(fmt.Sprint(i), "x", 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.stop(t)
-	other := vfs.NewMem()
-	mustStart(t, smallSystem(other), "--wal-dir=logs", "--initial-cluster-token=b").stop(t)
-	for _, c := range []struct {
-		name  string
-		spoil func(t *testing.T, fs *vfs.Mem)
-		args  []string
-		want  error
-		words []string
-	}{
+// badStart is a directory of a member with some data from which it must not start.
+type badStart struct {
+	name  string
+	spoil func(t *testing.T, fs *vfs.Mem)
+	args  []string
+	want  error
+	words []string // of the message
+}
+
+// badStarts need the raft log of another member.
+func badStarts(other *vfs.Mem) []badStart {
+	return []badStart{
 		{"no --wal-dir", nil, nil, datadir.ErrWALDir, []string{"data/wal", "--wal-dir"}},
 		{"another --wal-dir", nil, []string{"--wal-dir=elsewhere"}, datadir.ErrWALDir,
 			[]string{"elsewhere", "--wal-dir"}},
@@ -94,7 +87,22 @@ func TestStartRefused(t *testing.T) {
 		{"an existing cluster", func(t *testing.T, fs *vfs.Mem) { remove(t, fs, "data") },
 			[]string{"--initial-cluster-state=existing"}, nil,
 			[]string{"--initial-cluster-state=existing", "=new"}},
-	} {
+	}
+}
+
+// Directories from which a member must not start: the message names the cause and the way out.
+func TestStartRefused(t *testing.T) {
+	base := vfs.NewMem()
+	r := mustStart(t, smallSystem(base), "--wal-dir=logs")
+	for i := range 50 {
+		if _, err := r.put(fmt.Sprint(i), "x", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.stop(t)
+	other := vfs.NewMem()
+	mustStart(t, smallSystem(other), "--wal-dir=logs", "--initial-cluster-token=b").stop(t)
+	for _, c := range badStarts(other) {
 		fs := base.KillClone()
 		if strings.HasSuffix(c.name, "are gone") || strings.HasSuffix(c.name, "is gone") {
 			// What goes is needed only behind the first checkpoint.
@@ -338,7 +346,8 @@ func TestRestoreBump(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = mustStart(t, smallSystem(fs))
-	if got, err := r.get("a", "", 0); err != nil || len(got.Kvs) != 1 || got.Kvs[0].ModRevision != 2 {
+	got, err := r.get("a", "", 0)
+	if err != nil || len(got.Kvs) != 1 || got.Kvs[0].ModRevision != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
 	if _, err := r.get("a", "", 1001); !errors.Is(err, cairn.ErrCompacted) {

@@ -13,11 +13,11 @@
 //
 // # Beginning
 //
-// FORMAT is written first, then the empty raft log, the first checkpoint, the record log. A directory
-// with FORMAT and no checkpoint is one whose making was cut short: it is made again, if neither
-// log holds anything. A restore writes the records before the checkpoint; it sets RESTORING before
-// all else and takes it away at the end, so that what is left of one that was cut short is never
-// taken for a directory to begin in.
+// FORMAT is written first, then the empty raft log, the first checkpoint, the record log. A
+// directory with FORMAT and no checkpoint is one whose making was cut short: it is made again, if
+// neither log holds anything. A restore writes the records before the checkpoint; it sets RESTORING
+// before all else and takes it away at the end, so that what is left of one that was cut short is
+// never taken for a directory to begin in.
 package datadir
 
 import (

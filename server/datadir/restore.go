@@ -69,13 +69,13 @@ type RestoreConfig struct {
 	RevisionBump int64
 }
 
-// Restore makes the data directory of a member of a new cluster from a backup. The directory must be
-// empty or missing. What a failed restore has made goes again; one that was killed leaves a
+// Restore makes the data directory of a member of a new cluster from a backup. The directory must
+// be empty or missing. What a failed restore has made goes again; one that was killed leaves a
 // directory that Open refuses with ErrPartial.
 func Restore(ctx context.Context, fs vfs.FS, cfg RestoreConfig, src backup.Source) (err error) {
 	if n := len(cfg.Members.List()); n != 1 {
-		return fmt.Errorf("--initial-cluster names %d members; this version of cairn runs clusters "+
-			"of one: name this member alone", n)
+		return fmt.Errorf("--initial-cluster names %d members; this version of cairn runs "+
+			"clusters of one: name this member alone", n)
 	}
 	if _, err := inspect(fs, cfg.DataDir); err != nil {
 		return err
