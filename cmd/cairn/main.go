@@ -21,8 +21,11 @@ func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	args := os.Args[1:]
 	verb := name
-	if len(args) > 0 && (args[0] == "ctl" || args[0] == "utl") && name == "cairn" {
-		verb, name, args = args[0], name+" "+args[0], args[1:]
+	if name == "cairn" {
+		args = completionLast(args)
+		if len(args) > 0 && (args[0] == "ctl" || args[0] == "utl") {
+			verb, name, args = args[0], name+" "+args[0], args[1:]
+		}
 	}
 	switch verb {
 	case "ctl", "etcdctl":
@@ -38,4 +41,13 @@ func main() {
 	default:
 		os.Exit(serve(name, args))
 	}
+}
+
+// completionLast puts the hidden verb by which a shell asks for completions behind the tool that it
+// is meant for: the shell calls "cairn __complete ctl ...".
+func completionLast(args []string) []string {
+	if len(args) < 2 || !strings.HasPrefix(args[0], "__complete") {
+		return args
+	}
+	return append([]string{args[1], args[0]}, args[2:]...)
 }
