@@ -82,7 +82,8 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 	if !found {
 		if last > img.Index {
 			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; "+
-				"restore the member from a backup, or empty both to begin anew", datadir.ErrDamaged, st.dir.Root, last)
+				"restore the member from a backup, or empty both to begin anew",
+				datadir.ErrDamaged, st.dir.Root, last)
 		}
 		return st.dir.Begin(img, st.wal)
 	}
