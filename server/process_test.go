@@ -367,7 +367,8 @@ func TestKill(t *testing.T) {
 			t.Fatal(err)
 		}
 		if resp.Header.Revision < last {
-			t.Fatalf("round %d: revision %d, %d was acknowledged", round, resp.Header.Revision, last)
+			t.Fatalf("round %d: revision %d, %d was acknowledged",
+				round, resp.Header.Revision, last)
 		}
 		for range 300 {
 			put, err := c.Put(t.Context(), "a", "b")
