@@ -37,9 +37,13 @@ func TestBoth(t *testing.T) {
 		}
 		poll := func() {
 			for {
-				select {
+				select { // the timer first: select chooses among the ready at random
 				case at := <-timer.C():
 					note("timer", at)
+					continue
+				default:
+				}
+				select {
 				case at := <-ticker.C():
 					note("tick", at)
 				default:
