@@ -7,7 +7,9 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/vfs"
@@ -36,19 +38,38 @@ type camera struct {
 	rng     *rand.Rand
 	fs      *vfs.Mem
 	known   func() facts
-	odds    int // one in how many steps is taken
+	long    atomic.Int64 // checkpoints seen
+	odds    int          // one in how many steps is taken
 	limit   int
 	step    int64
 	kinds   map[string]int // of operations seen
 	moments []moment
 }
 
+// rareOdds is how much more often the steps are taken that change what a restart finds: they are
+// few among the writes and syncs.
+const rareOdds = 10
+
+// longCheckpoint is how long some checkpoints take to be there: what may not overtake one gets a
+// chance to. The crash comes at the end of it.
+const longCheckpoint = 10 * time.Millisecond
+
 func (c *camera) hook(op vfs.Op, after bool) {
+	kind := kindOf(op)
+	long := kind == "checkpoint rename" && !after && c.long.Add(1)%6 == 3
+	if long {
+		timer := time.NewTimer(longCheckpoint)
+		<-timer.C
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.step++
-	c.kinds[kindOf(op)]++
-	if c.rng.IntN(c.odds) != 0 || len(c.moments) >= c.limit {
+	c.kinds[kind]++
+	odds := c.odds
+	if op.Kind == vfs.OpRename || op.Kind == vfs.OpRemove || op.Kind == vfs.OpSyncDir {
+		odds = max(odds/rareOdds, 1)
+	}
+	if !long && c.rng.IntN(odds) != 0 || len(c.moments) >= c.limit {
 		return
 	}
 	m := moment{step: c.step, op: op, kind: "power failure", known: c.known()}
@@ -86,8 +107,10 @@ func crashRun(t *testing.T, seed uint64) {
 	fs := vfs.NewMem()
 	r := mustStart(t, smallSystem(fs), crashArgs...)
 	l := newLoad(r)
+	l.ahead = 60
 	history := r.record(t)
-	c := &camera{rng: rng, fs: fs, known: l.known, odds: 150, limit: 12, kinds: map[string]int{}}
+	c := &camera{rng: rng, fs: fs, known: l.known, odds: 150, limit: 15,
+		kinds: map[string]int{}}
 	fs.SetHook(c.hook)
 	if err := l.run(4, 400, seed); err != nil {
 		t.Fatalf("%s: %v", again, err)
@@ -108,6 +131,8 @@ func crashRun(t *testing.T, seed uint64) {
 			t.Errorf("%s: the load never did %q: %v", again, want, c.kinds)
 		}
 	}
+	c.moments = append(c.moments, moment{step: c.step, kind: "stop", fs: fs.KillClone(),
+		known: l.known()})
 	for _, m := range c.moments {
 		if !t.Run(fmt.Sprintf("seed%d/step%d", seed, m.step), func(t *testing.T) {
 			m.reopen(t, rng, events, 2)

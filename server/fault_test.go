@@ -389,3 +389,28 @@ func noSpaceOnce(t *testing.T, seed uint64) {
 	defer r.stop(t)
 	r.checkPrefix(t, known, events)
 }
+
+// While the disk is full writes are refused before the alarm stands, so that what is ready is left
+// for deletes; and taken again as soon as there is room.
+func TestRefusedBeforeAlarm(t *testing.T) {
+	withTime(t, func(t *testing.T, m *timed) {
+		must(t, m.grant(7, 1000))
+		m.mustPut(t, "a", 7)
+		m.back.full.Store(true)
+		m.refuses(t)
+		if m.alarmed() {
+			t.Error("the alarm is raised already")
+		}
+		if _, n, err := m.delete("a", ""); err != nil || n != 1 {
+			t.Errorf("delete: %d, %v", n, err)
+		}
+		if _, err := m.revoke(7); err != nil {
+			t.Errorf("revoke: %v", err)
+		}
+		if err := m.compact(m.stores.machine.Store().Rev()); err != nil {
+			t.Errorf("compact: %v", err)
+		}
+		m.pass(prepareTick)
+		m.mustPut(t, "a", 0)
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/command"
@@ -30,6 +31,7 @@ type facts struct {
 type load struct {
 	r       *rig
 	keys    int
+	ahead   uint64 // log entries that clients may be ahead of the checkpoint; 0: any number
 	mu      sync.Mutex
 	facts   facts
 	ending  map[int64]bool // leases whose revocation was asked for
@@ -90,6 +92,7 @@ func (l *load) run(n, ops int, seed uint64) error {
 			rng := rand.New(rand.NewPCG(seed, uint64(c)))
 			var leases []int64
 			for i := range ops {
+				l.wait()
 				var err error
 				leases, err = l.step(rng, leases, fmt.Sprintf("%d/%d/", c, i))
 				if err != nil {
@@ -103,6 +106,22 @@ func (l *load) run(n, ops int, seed uint64) error {
 	}
 	wg.Wait()
 	return l.failure
+}
+
+// wait slows the clients down to the work in the background.
+func (l *load) wait() {
+	tick := time.NewTicker(100 * time.Microsecond)
+	defer tick.Stop()
+	r := l.r
+	for l.ahead > 0 && r.node.Status().Applied > r.saved.Load().index+l.ahead && !l.failed() {
+		<-tick.C
+	}
+}
+
+func (l *load) failed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failure != nil
 }
 
 func (l *load) key(rng *rand.Rand) string { return fmt.Sprintf("k%02d", rng.IntN(l.keys)) }
