@@ -45,7 +45,7 @@ type Log interface {
 	Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error)
 	Append(hs *raftpb.HardState, entries []*raftpb.Entry) error
 	Flush(sync bool) error
-	// Mark notes, without a sync, that all is durable: called when the log is idle.
+	// Mark notes, without a sync, that all is durable; called after each Flush.
 	Mark() error
 	// Truncate gives up the entries up to index.
 	Truncate(index uint64) error
@@ -213,6 +213,7 @@ func (n *Node) Deliver(messages []*raftpb.Message) { n.inbox.put(messages...) }
 func (n *Node) Stop() {
 	n.once.Do(func() { close(n.stop) })
 	n.stopped.Wait()
+	n.soloReader.Store(false)
 	n.proposals.close()
 	n.waiting.failAll(cairn.ErrStopped)
 	n.reads.failAll(cairn.ErrStopped)

@@ -19,6 +19,7 @@ type readQueue struct {
 
 	mu      sync.Mutex
 	waiting []reader // no round yet
+	closed  bool
 
 	// Of the loop alone:
 	round   []reader // share the round under way
@@ -41,8 +42,14 @@ func newReadQueue(timeout time.Duration) *readQueue { return &readQueue{timeout:
 
 func (q *readQueue) put(done func(error), now time.Time) {
 	q.mu.Lock()
-	q.waiting = append(q.waiting, reader{done, now})
+	closed := q.closed
+	if !closed {
+		q.waiting = append(q.waiting, reader{done, now})
+	}
 	q.mu.Unlock()
+	if closed {
+		done(cairn.ErrStopped)
+	}
 }
 
 // stepReads begins a round if someone waits, asks again if there was no answer, and answers the
@@ -110,10 +117,11 @@ func (q *readQueue) leaderLost() {
 	q.round = nil
 }
 
+// failAll answers all readers; those that come later are told ErrStopped. The loop has ended.
 func (q *readQueue) failAll(err error) {
 	q.mu.Lock()
 	waiting := q.waiting
-	q.waiting = nil
+	q.waiting, q.closed = nil, true
 	q.mu.Unlock()
 	answer(waiting, err)
 	answer(q.round, err)

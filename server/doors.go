@@ -154,7 +154,9 @@ func newDoor(s *Server) (*v3.Door, error) {
 // newGRPC makes a gRPC server with the v3 API.
 func newGRPC(s *Server, door *v3.Door) *grpc.Server {
 	options := append(door.ServerOptions(), grpc.Creds(listen.Credentials()),
-		grpc.ConnectionTimeout(connectionTimeout))
+		grpc.ConnectionTimeout(connectionTimeout),
+		// A handler that still read when the files are closed would read memory that is gone.
+		grpc.WaitForHandlers(true))
 	if t := s.cfg.KeepAliveMinTime; t > 0 {
 		options = append(options,
 			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: t}))

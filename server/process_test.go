@@ -213,7 +213,7 @@ func TestTermUnderLoad(t *testing.T) {
 		clients.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				key := fmt.Sprintf("key%d/%d", i, n)
-				resp, err := c.Put(ctx, key, "x")
+				resp, err := c.Put(ctx, key, strings.Repeat("x", 200))
 				if err != nil {
 					return
 				}
@@ -223,16 +223,31 @@ func TestTermUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	for range 4 {
+		c := p.dial()
+		clients.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := c.Get(ctx, "key", clientv3.WithPrefix()); err != nil {
+					return
+				}
+			}
+		})
+	}
 	eventually(t, "writes", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return len(acked) > 500
+		return len(acked) > 1500
 	})
 	began := time.Now()
 	if status := p.signal(syscall.SIGTERM, stopTime); status != 143 {
 		t.Errorf("status %d, want 143", status)
 	}
 	t.Logf("it took %v", time.Since(began))
+	for _, word := range []string{"panic", "fatal error", "SIGSEGV", "failed to stop"} {
+		if strings.Contains(p.out.String(), word) {
+			t.Errorf("it said %q:\n%s", word, p.out.String())
+		}
+	}
 	cancel()
 	clients.Wait()
 	p = runServer(t, args, url)
