@@ -2,13 +2,9 @@ package node
 
 import (
 	"fmt"
-	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
-
-// idleBeforeMark is how long the log must be idle before it is marked as synced.
-const idleBeforeMark = 50 * time.Millisecond
 
 // writer is the state of the goroutine that writes the raft log.
 type writer struct {
@@ -22,21 +18,15 @@ type writer struct {
 func (n *Node) runWriter() {
 	defer n.stopped.Done()
 	w := &writer{last: n.cfg.Log.HardState()}
-	idle := n.cfg.Clock.NewTimer(idleBeforeMark)
-	defer idle.Stop()
 	var batch []*raftpb.Message
 	for {
-		var err error
 		select {
 		case <-n.stop:
 			return
-		case <-idle.C():
-			err = n.cfg.Log.Mark()
 		case <-n.appends.wake:
-			batch = n.appends.take(batch)
-			err = n.write(w, batch)
-			idle.Reset(idleBeforeMark)
 		}
+		batch = n.appends.take(batch)
+		err := n.write(w, batch)
 		if err != nil {
 			n.fatal(fmt.Errorf("write the raft log: %w", err))
 			return
@@ -70,6 +60,11 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 	}
 	if sync { // a commit index alone goes out with the next entries
 		if err := n.cfg.Log.Flush(true); err != nil {
+			return err
+		}
+		// What is acknowledged from here on is marked as durable, so that damage to it can be
+		// told from a write that was cut short. The mark itself needs no sync.
+		if err := n.cfg.Log.Mark(); err != nil {
 			return err
 		}
 	}

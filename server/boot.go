@@ -20,6 +20,7 @@ type stores struct {
 	log     *revlog.Log
 	machine *state.Machine
 	saved   checkpointed // the checkpoint that the start used
+	proven  int64        // the revision that the raft log must reach; 0: none is known
 }
 
 // checkpointed is what the newest durable checkpoint holds.
@@ -59,6 +60,9 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	records := revlog.Options{
 		SegmentBytes: s.sys.revlogBytes, Rolled: func() { poke(s.prepareDue) },
 	}
+	if st.proven, err = st.prove(s, img, records); err != nil {
+		return nil, err
+	}
 	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), records, img.Mark); err != nil {
 		return nil, err
 	}
@@ -69,6 +73,37 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	st.machine = state.New(img.Local, img, store)
 	st.saved = checkpointed{img.Index, img.Mark, img.CompactRev}
 	return st, nil
+}
+
+// prove keeps in mind how far the record log had come: a record is written only after its entry is
+// durable in the raft log, so a raft log that does not lead there again has lost acknowledged
+// writes. With --unsafe-no-fsync it may.
+func (st *stores) prove(s *Server, img *state.Image, o revlog.Options) (int64, error) {
+	if s.cfg.UnsafeNoFsync {
+		return 0, st.dir.Proven()
+	}
+	newest, err := revlog.Newest(st.dir.FS, st.dir.Revlog(), o, img.Mark)
+	if err != nil {
+		return 0, err
+	}
+	if newest <= img.Rev {
+		newest = 0
+	}
+	return st.dir.Prove(newest)
+}
+
+// checkProven ends the proof when the raft log is applied.
+func (st *stores) checkProven() error {
+	rev := st.machine.Store().Rev()
+	if rev < st.proven {
+		return fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been written: its "+
+			"end is missing or damaged; restore the member from a backup", datadir.ErrDamaged,
+			st.dir.WAL(), rev, st.proven)
+	}
+	if st.proven == 0 {
+		return nil
+	}
+	return st.dir.Proven()
 }
 
 // reconcile holds the raft log against the checkpoint, and begins a new data directory.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/listen"
 	v3 "github.com/cairnkv/cairn/v3"
 	"google.golang.org/grpc"
@@ -42,6 +43,9 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if !secure(s.cfg.ListenClientURLs, s.cfg.ListenClientHTTPURLs, s.cfg.ListenMetricsURLs) {
+		tls = nil // as etcd: files that no URL asks for are not looked at
+	}
 	options := listen.Options{
 		URLs: s.cfg.ListenClientURLs, HTTPURLs: s.cfg.ListenClientHTTPURLs,
 		Flag: "listen-client-urls", Endpoint: "client", TLS: tls,
@@ -61,6 +65,18 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 		return nil, errors.Join(err, d.clients.Close())
 	}
 	return d, nil
+}
+
+// secure says whether some URL asks for TLS.
+func secure(lists ...config.URLs) bool {
+	for _, urls := range lists {
+		for _, u := range urls {
+			if u.Scheme == "https" || u.Scheme == "unixs" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // serve begins to accept clients.

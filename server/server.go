@@ -115,6 +115,9 @@ func start(
 	if err := s.publish(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.stores.checkProven(); err != nil {
+		return nil, err
+	}
 	s.logger.Info("ready to serve client requests")
 	if s.doors != nil {
 		if err := s.doors.serve(s); err != nil {

@@ -6,7 +6,13 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
+
+	"github.com/cairnkv/cairn/clock"
 )
+
+// signalTime is how long the process waits for its own signal.
+const signalTime = 200 * time.Millisecond
 
 // endBySignal ends the process as the signal would have.
 func endBySignal(sig os.Signal) int {
@@ -19,7 +25,7 @@ func endBySignal(sig os.Signal) int {
 	}
 	signal.Reset(s)
 	if err := syscall.Kill(os.Getpid(), s); err == nil {
-		select {} // the signal is on its way
+		<-clock.Real().NewTimer(signalTime).C() // it is on its way, unless the parent ignores it
 	}
 	return 128 + int(s)
 }

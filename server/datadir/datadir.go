@@ -9,6 +9,7 @@
 //	    wal/          package wal; elsewhere with --wal-dir
 //	    tmp/          files of the moment (backups being made); emptied at every start
 //	    reserve       room for a checkpoint on a full disk; given up when one needs it
+//	    PROVEN        during a start: the revision that the raft log must reach again
 //	    RESTORING     a restore from a backup began here and did not end
 //
 // # Beginning
