@@ -96,8 +96,8 @@ func (st *stores) prove(s *Server, img *state.Image, o revlog.Options) (int64, e
 func (st *stores) checkProven() error {
 	rev := st.machine.Store().Rev()
 	if rev < st.proven {
-		return fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been written: its "+
-			"end is missing or damaged; restore the member from a backup", datadir.ErrDamaged,
+		return fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been written: "+
+			"its end is missing or damaged; restore the member from a backup", datadir.ErrDamaged,
 			st.dir.WAL(), rev, st.proven)
 	}
 	if st.proven == 0 {
