@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	cairn "github.com/cairnkv/cairn"
@@ -21,8 +22,11 @@ import (
 func TestFirstStartCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	fs := vfs.NewMem()
+	var mu sync.Mutex // guards rng and clones
 	var clones []*vfs.Mem
 	fs.SetHook(func(vfs.Op, bool) {
+		mu.Lock()
+		defer mu.Unlock()
 		clones = append(clones, fs.CrashClone(rng))
 		if len(clones)%4 == 0 {
 			clones = append(clones, fs.KillClone())

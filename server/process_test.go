@@ -188,13 +188,16 @@ func (p *process) dial() *clientv3.Client {
 	return c
 }
 
-// SIGTERM ends a member with open watches and clients that write at once, as the signal would; a
-// second start with the same command line has all that was acknowledged.
-func TestTermUnderLoad(t *testing.T) {
-	args, url := serverArgs(t, filepath.Join(t.TempDir(), "data"))
-	p := runServer(t, args, url)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+// busy are clients of a member that watch, write and read until their context ends.
+type busy struct {
+	clients sync.WaitGroup
+	mu      sync.Mutex // guards acked
+	acked   map[string]int64
+}
+
+func (p *process) busy(ctx context.Context) *busy {
+	p.t.Helper()
+	b := &busy{acked: map[string]int64{}}
 	for range 3 {
 		c := p.dial()
 		for i := range 10 {
@@ -205,27 +208,24 @@ func TestTermUnderLoad(t *testing.T) {
 			}()
 		}
 	}
-	var mu sync.Mutex
-	acked := map[string]int64{}
-	var clients sync.WaitGroup
 	for i := range 8 {
 		c := p.dial()
-		clients.Go(func() {
+		b.clients.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
 				key := fmt.Sprintf("key%d/%d", i, n)
 				resp, err := c.Put(ctx, key, strings.Repeat("x", 200))
 				if err != nil {
 					return
 				}
-				mu.Lock()
-				acked[key] = resp.Header.Revision
-				mu.Unlock()
+				b.mu.Lock()
+				b.acked[key] = resp.Header.Revision
+				b.mu.Unlock()
 			}
 		})
 	}
 	for range 4 {
 		c := p.dial()
-		clients.Go(func() {
+		b.clients.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := c.Get(ctx, "key", clientv3.WithPrefix()); err != nil {
 					return
@@ -233,10 +233,21 @@ func TestTermUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	return b
+}
+
+// SIGTERM ends a member with open watches and clients that write at once, as the signal would; a
+// second start with the same command line has all that was acknowledged.
+func TestTermUnderLoad(t *testing.T) {
+	args, url := serverArgs(t, filepath.Join(t.TempDir(), "data"))
+	p := runServer(t, args, url)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	b := p.busy(ctx)
 	eventually(t, "writes", func() bool {
-		mu.Lock()
-		defer mu.Unlock()
-		return len(acked) > 1500
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return len(b.acked) > 1500
 	})
 	began := time.Now()
 	if status := p.signal(syscall.SIGTERM, stopTime); status != 143 {
@@ -249,7 +260,7 @@ func TestTermUnderLoad(t *testing.T) {
 		}
 	}
 	cancel()
-	clients.Wait()
+	b.clients.Wait()
 	p = runServer(t, args, url)
 	resp, err := p.dial().Get(t.Context(), "key", clientv3.WithPrefix())
 	if err != nil {
@@ -259,7 +270,7 @@ func TestTermUnderLoad(t *testing.T) {
 	for _, kv := range resp.Kvs {
 		have[string(kv.Key)] = kv.ModRevision
 	}
-	for key, rev := range acked {
+	for key, rev := range b.acked {
 		if have[key] != rev {
 			t.Fatalf("%s was acknowledged at revision %d and is at %d", key, rev, have[key])
 		}

@@ -113,7 +113,8 @@ func TestQuota(t *testing.T) {
 func TestDamageMetByReclaim(t *testing.T) {
 	fs := vfs.NewMem()
 	var logged lockedBuffer
-	r, err := startLogged(smallSystem(fs), slog.New(slog.NewTextHandler(&logged, nil)), crashArgs...)
+	log := slog.New(slog.NewTextHandler(&logged, nil))
+	r, err := startLogged(smallSystem(fs), log, crashArgs...)
 	if err != nil {
 		t.Fatal(err)
 	}
