@@ -228,6 +228,22 @@ func TestHashAtRest(t *testing.T) {
 	if !errors.Is(err, datadir.ErrLocked) {
 		t.Errorf("of a running member: %v", err)
 	}
+	// A raft log that lacks its end: the records show that there was more.
+	eventually(t, "no checkpoint is due", func() bool {
+		return r.node.Status().Applied-r.saved.Load().index < 20
+	})
+	earlier := fs.KillClone()
+	if _, err := r.put("more", "x", 0); err != nil {
+		t.Fatal(err)
+	}
+	short := fs.KillClone()
+	copyFiles(t, earlier, short, "data/wal")
+	for range 2 {
+		_, _, _, err = datadir.HashKV(context.Background(), short, "data", 0, 1)
+		if !errors.Is(err, datadir.ErrDamaged) {
+			t.Errorf("of a raft log without its end: %v", err)
+		}
+	}
 	remove(t, killed, "data/wal")
 	_, _, _, err = datadir.HashKV(context.Background(), killed, "data", 0, 1)
 	if !errors.Is(err, datadir.ErrWALDir) {

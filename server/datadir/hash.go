@@ -39,6 +39,14 @@ func HashKV(
 	if err := d.CheckWAL(); err != nil {
 		return 0, 0, 0, err
 	}
+	newest, err := revlog.Newest(fs, d.Revlog(), revlog.Options{}, img.Mark)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	proven, err := d.Prove(newest)
+	if err != nil {
+		return 0, 0, 0, err
+	}
 	log, err := revlog.Open(fs, d.Revlog(), revlog.Options{}, img.Mark)
 	if err != nil {
 		return 0, 0, 0, err
@@ -49,6 +57,14 @@ func HashKV(
 		return 0, 0, 0, err
 	}
 	if err := d.replay(img, state.New(img.Local, img, store)); err != nil {
+		return 0, 0, 0, err
+	}
+	if got := store.Rev(); got < proven {
+		return 0, 0, 0, fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been "+
+			"written: its end is missing or damaged; restore the member from a backup",
+			ErrDamaged, d.WAL(), got, proven)
+	}
+	if err := d.Proven(); err != nil {
 		return 0, 0, 0, err
 	}
 	return store.HashKV(ctx, rev)
