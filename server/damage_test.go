@@ -124,7 +124,9 @@ func (b *lockedBuffer) String() string {
 func TestDamageWhileRunning(t *testing.T) {
 	fs := vfs.NewMem()
 	var logged lockedBuffer
-	r, err := startLogged(smallSystem(fs), slog.New(slog.NewTextHandler(&logged, nil)))
+	sys := smallSystem(fs)
+	sys.tmp = t.TempDir()
+	r, err := startLogged(sys, slog.New(slog.NewTextHandler(&logged, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,6 +142,13 @@ func TestDamageWhileRunning(t *testing.T) {
 		"range": func() error { _, err := r.get(everything, everything, 0); return err },
 		"hash": func() error {
 			_, err := r.back.HashKV(context.Background(), 0)
+			return err
+		},
+		"backup": func() error {
+			in, _, err := r.back.Snapshot(context.Background())
+			if err == nil {
+				err = errors.Join(errors.New("it was made"), in.Close())
+			}
 			return err
 		},
 		"stream": func() error {

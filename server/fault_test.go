@@ -274,6 +274,36 @@ func fillDisk(t *testing.T, restart bool) {
 	}
 }
 
+// A disk that becomes full while many write: each write is acknowledged or refused as NOSPACE, and
+// with room again they go on; the history has no gap.
+func TestFullDiskUnderLoad(t *testing.T) {
+	fs := vfs.NewMem()
+	r := mustStart(t, roomySystem(fs), crashArgs...)
+	history := r.record(t)
+	l := newLoad(r)
+	l.keys = 50_000 // nothing is overwritten for long: little can be reclaimed
+	fs.SetCapacity(fs.Used() + 4<<20)
+	if err := l.run(8, 20_000, 1); !errors.Is(err, cairn.ErrNoSpace) || r.failing() != nil {
+		t.Fatalf("%v; %v", err, r.failing())
+	}
+	eventually(t, "NOSPACE", r.alarmed)
+	fs.SetCapacity(0)
+	eventually(t, "room is ready again", func() bool { return !r.back.full.Load() })
+	must(t, r.disarm())
+	l.failure = nil
+	must(t, l.run(8, 100, 2))
+	events := history()
+	l.checkWritten(t, events)
+	known := l.known()
+	r.check(t, known, events)
+	r.stop(t)
+	r = mustStart(t, roomySystem(fs.KillClone()), crashArgs...)
+	defer r.stop(t)
+	if rev := r.check(t, known, events); rev != known.rev {
+		t.Errorf("revision %d after the restart, want %d", rev, known.rev)
+	}
+}
+
 // refuses tries what NOSPACE refuses.
 func (r *rig) refuses(t *testing.T) {
 	t.Helper()

@@ -124,7 +124,15 @@ func (l *load) failed() bool {
 	return l.failure != nil
 }
 
-func (l *load) key(rng *rand.Rand) string { return fmt.Sprintf("k%02d", rng.IntN(l.keys)) }
+func (l *load) key(rng *rand.Rand) string { return l.name(rng.IntN(l.keys)) }
+
+// name is the key of a number; in order as the numbers.
+func (l *load) name(i int) string {
+	if l.keys <= 100 {
+		return fmt.Sprintf("k%02d", i%l.keys)
+	}
+	return fmt.Sprintf("k%05d", i%l.keys)
+}
 
 // step does one operation. tag makes its values unlike all others.
 func (l *load) step(rng *rand.Rand, leases []int64, tag string) ([]int64, error) {
@@ -170,7 +178,7 @@ func (l *load) txn(rng *rand.Rand, tag string) error {
 	at := rng.IntN(l.keys)
 	var ops []*pb.RequestOp
 	for i := range 4 {
-		key := fmt.Appendf(nil, "k%02d", (at+i)%l.keys)
+		key := []byte(l.name(at + i))
 		op := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{
 			Key: key, Value: []byte(tag + "txn"),
 		}}}
@@ -183,7 +191,7 @@ func (l *load) txn(rng *rand.Rand, tag string) error {
 	}
 	var reply pb.TxnResponse
 	err := l.r.do(command.Txn, &pb.TxnRequest{Success: ops}, &reply)
-	l.acked(reply.GetHeader().GetRevision(), fmt.Sprintf("k%02d=%stxn", at, tag), err)
+	l.acked(reply.GetHeader().GetRevision(), l.name(at)+"="+tag+"txn", err)
 	return err
 }
 
