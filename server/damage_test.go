@@ -119,25 +119,9 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// A record that is damaged while the member runs: whoever reads it is told DataLoss and the log
-// says where; everything else is served, writes to the key too.
-func TestDamageWhileRunning(t *testing.T) {
-	fs := vfs.NewMem()
-	var logged lockedBuffer
-	sys := smallSystem(fs)
-	sys.tmp = t.TempDir()
-	r, err := startLogged(sys, slog.New(slog.NewTextHandler(&logged, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := strings.Repeat("v", 200)
-	for i := range 200 {
-		if _, err := r.put(fmt.Sprintf("k%03d", i), fmt.Sprint(i)+value, 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	name := flipValue(t, fs, "17"+value)
-	readers := map[string]func() error{
+// readersOf17 are all that read the record of k017.
+func (r *rig) readersOf17() map[string]func() error {
+	return map[string]func() error{
 		"get":   func() error { _, err := r.get("k017", "", 0); return err },
 		"range": func() error { _, err := r.get(everything, everything, 0); return err },
 		"hash": func() error {
@@ -164,7 +148,27 @@ func TestDamageWhileRunning(t *testing.T) {
 			return err
 		},
 	}
-	for what, read := range readers {
+}
+
+// A record that is damaged while the member runs: whoever reads it is told DataLoss and the log
+// says where; everything else is served, writes to the key too.
+func TestDamageWhileRunning(t *testing.T) {
+	fs := vfs.NewMem()
+	var logged lockedBuffer
+	sys := smallSystem(fs)
+	sys.tmp = t.TempDir()
+	r, err := startLogged(sys, slog.New(slog.NewTextHandler(&logged, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := strings.Repeat("v", 200)
+	for i := range 200 {
+		if _, err := r.put(fmt.Sprintf("k%03d", i), fmt.Sprint(i)+value, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	name := flipValue(t, fs, "17"+value)
+	for what, read := range r.readersOf17() {
 		if err := read(); !errors.Is(err, cairn.ErrDamaged) {
 			t.Errorf("%s: %v", what, err)
 		}

@@ -124,13 +124,20 @@ func runServer(t *testing.T, args []string, client string) *process {
 func (p *process) ready() {
 	p.t.Helper()
 	eventually(p.t, "the member serves", func() bool {
-		select {
-		case <-p.ended:
+		if p.hasEnded() {
 			p.t.Fatalf("it ended: %v\n%s", p.cmd.ProcessState, p.out.String())
-		default:
 		}
 		return strings.Contains(p.out.String(), "serving client traffic insecurely")
 	})
+}
+
+func (p *process) hasEnded() bool {
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // wait returns how the process ended.
@@ -406,5 +413,38 @@ func TestKill(t *testing.T) {
 		if status := p.signal(syscall.SIGKILL, stopTime); status != 137 {
 			t.Errorf("status %d", status)
 		}
+	}
+}
+
+// A disk that fails while the member runs (here: files may not grow beyond a limit): the process
+// ends with status 1 and says why, and nothing acknowledged is lost.
+func TestBrokenDisk(t *testing.T) {
+	args, url := serverArgs(t, filepath.Join(t.TempDir(), "data"))
+	script := "ulimit -f 11000; exec " + programPath(t) + " \"$@\""
+	p := run(t, "/bin/sh", t.TempDir(), nil, append([]string{"-c", script, "sh"}, args...)...)
+	p.client = url
+	c := p.dial()
+	value := strings.Repeat("x", 64<<10)
+	var acked int64
+	for n := range 1000 {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		resp, err := c.Put(ctx, fmt.Sprint("key", n), value)
+		cancel()
+		if err == nil {
+			acked = resp.Header.Revision
+		} else if p.hasEnded() {
+			break
+		}
+	}
+	if status := shellStatus(p.wait(patience)); status != 1 {
+		t.Errorf("status %d, want 1", status)
+	}
+	if !strings.Contains(p.out.String(), "file too large") {
+		t.Errorf("it did not say why:\n%s", p.out.String())
+	}
+	p = runServer(t, args, url)
+	resp, err := p.dial().Get(t.Context(), "key", clientv3.WithPrefix(), clientv3.WithCountOnly())
+	if err != nil || resp.Header.Revision < acked || resp.Count != resp.Header.Revision-1 {
+		t.Errorf("%v, %v; revision %d was acknowledged", resp, err, acked)
 	}
 }
