@@ -36,7 +36,8 @@ var program = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := program(); err == nil && built {
+	if built {
+		path, _ := program()
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 	os.Exit(code)
