@@ -255,7 +255,7 @@ func TestTermUnderLoad(t *testing.T) {
 	eventually(t, "writes", func() bool {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		return len(b.acked) > 1500
+		return len(b.acked) > 700
 	})
 	began := time.Now()
 	if status := p.signal(syscall.SIGTERM, stopTime); status != 143 {
