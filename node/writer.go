@@ -12,6 +12,24 @@ type writer struct {
 	responses []*raftpb.Message // to this member, once durable
 	sends     []*raftpb.Message // to others, once durable
 	truncated uint64
+	stable    stablePoint // of the last response that told raft of stable entries
+}
+
+// stablePoint is what a MsgStorageAppendResp says: entries up to an index are stable.
+type stablePoint struct{ term, index, logTerm uint64 }
+
+// repeats says whether a response tells raft what the last one told: appends of a hard state alone
+// repeat the point of the entries before them, which raft would log each time.
+func (w *writer) repeats(r *raftpb.Message) bool {
+	if r.GetType() != raftpb.MsgStorageAppendResp || r.GetSnapshot() != nil {
+		return false
+	}
+	p := stablePoint{r.GetTerm(), r.GetIndex(), r.GetLogTerm()}
+	if p == w.stable {
+		return true
+	}
+	w.stable = p
+	return false
 }
 
 // runWriter owns the raft log's writing side: one write and one fdatasync for all that waits.
@@ -51,6 +69,9 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 			return err
 		}
 		for _, r := range m.GetResponses() {
+			if w.repeats(r) {
+				continue
+			}
 			if r.GetTo() == n.cfg.ID {
 				w.responses = append(w.responses, r)
 			} else {

@@ -36,6 +36,7 @@ type backend struct {
 	backup  backupMaker
 	damage  *damageLog
 	metrics *ops.Metrics
+	ranges  outcomes
 	quota   int64 // bytes in use at which writes are refused; 0: none
 	chunk   int   // bytes of a piece of a streamed range
 
@@ -137,7 +138,9 @@ func (b *backend) AppendRange(
 ) ([]byte, error) {
 	b.metrics.Ranges.Inc()
 	h := b.Header()
+	started := b.clk.Now()
 	out, err := b.machine.Store().AppendRange(ctx, dst, &h, r)
+	b.ranges.observe(err == nil, b.clk.Since(started))
 	return out, b.readError(err)
 }
 

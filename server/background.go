@@ -166,6 +166,7 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 	if next.index > keep {
 		s.node.Truncate(next.index - keep)
 	}
+	s.metrics.Commit.Observe(s.clk.Since(started).Seconds())
 	s.logger.Info("saved snapshot", slog.Uint64("snapshot-index", next.index),
 		slog.Duration("took", s.clk.Since(started)))
 	poke(s.reclaimDue)

@@ -17,6 +17,7 @@ import (
 	v3 "github.com/cairnkv/cairn/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress; etcd takes it too
 	"google.golang.org/grpc/keepalive"
 )
 
@@ -136,6 +137,7 @@ func (d *doors) announce(s *Server, g *listen.Group, what string) {
 // newDoor makes the v3 API of the member.
 func newDoor(s *Server) (*v3.Door, error) {
 	var counters []*ops.RPC // by Method.Index
+	var times []outcomes    // the same
 	m := s.metrics
 	door, err := v3.New(s.back, v3.Options{
 		MaxRequestBytes: int(s.cfg.MaxRequestBytes), MaxTxnOps: int(s.cfg.MaxTxnOps),
@@ -146,6 +148,9 @@ func newDoor(s *Server) (*v3.Door, error) {
 			Started: func(m *v3.Method) { counters[m.Index].Started() },
 			Handled: func(m *v3.Method, code codes.Code, took time.Duration) {
 				counters[m.Index].Handled(code, took)
+				if m.Kind == v3.Unary {
+					times[m.Index].observe(code == codes.OK, took)
+				}
 				s.noteCall(m, code, took)
 			},
 			Received:      func(m *v3.Method) { counters[m.Index].Received() },
@@ -163,6 +168,11 @@ func newDoor(s *Server) (*v3.Door, error) {
 	}
 	for _, method := range door.Methods() {
 		counters = append(counters, m.RPC(method.Service, method.Name, string(method.Kind)))
+		var o outcomes // of a stream: none
+		if method.Kind == v3.Unary {
+			o = newOutcomes(m.Request, method.Name)
+		}
+		times = append(times, o)
 	}
 	return door, nil
 }

@@ -9,8 +9,28 @@ import (
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/wal"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
+
+// outcomes are a histogram's two series, of what succeeded and of what did not.
+type outcomes struct{ success, failure prometheus.Observer }
+
+// newOutcomes looks up the series of a histogram whose last label is "success".
+func newOutcomes(h *prometheus.HistogramVec, labels ...string) outcomes {
+	return outcomes{
+		h.WithLabelValues(append(labels[:len(labels):len(labels)], "true")...),
+		h.WithLabelValues(append(labels[:len(labels):len(labels)], "false")...),
+	}
+}
+
+func (o outcomes) observe(ok bool, d time.Duration) {
+	if ok {
+		o.success.Observe(d.Seconds())
+	} else {
+		o.failure.Observe(d.Seconds())
+	}
+}
 
 // totals are sums that are kept while the member starts, before its metrics exist, and after.
 type totals struct {

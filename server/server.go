@@ -186,7 +186,8 @@ func (s *Server) startNode() error {
 		node: s.node, machine: machine, hub: s.hub, lessor: s.lessor, clk: s.clk, log: s.logger,
 		stored: s.stores.log.Stats, live: s.stores.log.LiveBytes, quota: s.cfg.Quota(),
 		chunk:  int(s.cfg.MaxRequestBytes),
-		backup: made, damage: s.damage, metrics: s.metrics, prepareDue: s.prepareDue,
+		backup: made, damage: s.damage, metrics: s.metrics,
+		ranges: newOutcomes(s.metrics.RangeDuration), prepareDue: s.prepareDue,
 	}
 	return nil
 }

@@ -10,6 +10,13 @@ import (
 // usage is what stands before every complaint about the command line.
 func (p *parser) usage() string {
 	n := p.program
+	tools := ""
+	if n == "cairn" {
+		tools = `
+  cairn ctl ... | cairn utl ...
+    Talk to a cluster as etcdctl does, or work on backups and data directories as etcdutl.
+`
+	}
 	return fmt.Sprintf(`Usage:
 
   %s [flags]
@@ -23,9 +30,9 @@ func (p *parser) usage() string {
 
   %s --config-file FILE
     Take the configuration from a file (YAML or JSON); flags and variables are then ignored.
-
+%s
 Every flag --a-b is also the environment variable ETCD_A_B.
-`, n, n, n, n)
+`, n, n, n, n, tools)
 }
 
 // help lists every option by group.
