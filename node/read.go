@@ -9,7 +9,7 @@ import (
 	"go.etcd.io/raft/v3"
 )
 
-// readRetryTicks is how often a read point that got no answer is asked for again (etcd: 500 ms).
+// readRetry is how often a read point that got no answer is asked for again (etcd: 500 ms).
 const readRetry = 500 * time.Millisecond
 
 // readQueue joins reads into read-index rounds: all that wait when a round begins share it, one

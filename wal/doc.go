@@ -79,9 +79,10 @@
 //     records of the past must not vouch for records of the future.
 //
 // So one flipped bit is found wherever it strikes, but for the last synced batch as long as
-// nothing was written after it: there it looks like a torn write. [WAL.Mark] closes the gap when
-// the owner is idle, and Close does so always. What nobody can tell is the removal of the newest
-// files.
+// nothing was written after it: there it looks like a torn write. [WAL.Mark], called
+// after each sync, closes the gap for a process that ends; a power failure may lose the mark.
+// Close closes it always. What the log itself cannot tell is the removal of its newest files: its
+// owner compares it with what it led to.
 //
 // Opening writes the unproven end of the last segment once more and syncs it: it may be there in
 // the page cache alone, left by a process that was killed, or whose sync failed.

@@ -30,9 +30,9 @@ func (w *WAL) Flush(sync bool) error {
 }
 
 // Mark writes, without a sync, that everything is synced, if no record says so yet. From then on
-// damage to the last batch can be told from a torn write. Call it when the log was idle for a
-// moment; it does nothing while something waits to be flushed or synced. Errors are as those of
-// Flush.
+// damage to the last batch can be told from a torn write. Call it after each Flush that
+// syncs, before the batch is acknowledged; it does nothing while something waits to be flushed or
+// synced. Errors are as those of Flush.
 func (w *WAL) Mark() error {
 	if err := w.Err(); err != nil {
 		return err
