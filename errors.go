@@ -34,7 +34,10 @@ func (e *Error) Error() string { return e.Text }
 
 func apiError(code Code, text string) *Error { return &Error{Code: code, Text: text} }
 
-func invalid(text string) *Error    { return apiError(CodeInvalidArgument, text) }
+func invalid(text string) *Error { return apiError(CodeInvalidArgument, text) }
+func precondition(text string) *Error {
+	return apiError(CodeFailedPrecondition, text)
+}
 func outOfRange(text string) *Error { return apiError(CodeOutOfRange, text) }
 
 // Errors of requests that are wrong in themselves, found before they are proposed.
@@ -53,25 +56,45 @@ var (
 
 // Errors of requests that do not fit the store's state.
 var (
-	ErrCompacted      = outOfRange("etcdserver: mvcc: required revision has been compacted")
-	ErrFutureRev      = outOfRange("etcdserver: mvcc: required revision is a future revision")
-	ErrNoSpace        = apiError(CodeResourceExhausted, "etcdserver: mvcc: database space exceeded")
-	ErrLeaseNotFound  = apiError(CodeNotFound, "etcdserver: requested lease not found")
-	ErrLeaseExists    = apiError(CodeFailedPrecondition, "etcdserver: lease already exists")
-	ErrLeaseTTL       = outOfRange("etcdserver: too large lease TTL")
+	ErrCompacted     = outOfRange("etcdserver: mvcc: required revision has been compacted")
+	ErrFutureRev     = outOfRange("etcdserver: mvcc: required revision is a future revision")
+	ErrNoSpace       = apiError(CodeResourceExhausted, "etcdserver: mvcc: database space exceeded")
+	ErrLeaseNotFound = apiError(CodeNotFound, "etcdserver: requested lease not found")
+	ErrLeaseExists   = apiError(CodeFailedPrecondition, "etcdserver: lease already exists")
+	ErrLeaseTTL      = outOfRange("etcdserver: too large lease TTL")
+	ErrCorrupt       = apiError(CodeDataLoss, "etcdserver: corrupt cluster")
+	ErrWatchCanceled = apiError(CodeCanceled, "etcdserver: watch canceled")
+)
+
+// Errors of the membership and of the roles in it.
+var (
 	ErrMemberNotFound = apiError(CodeNotFound, "etcdserver: member not found")
-	ErrCorrupt        = apiError(CodeDataLoss, "etcdserver: corrupt cluster")
-	ErrNotLeader      = apiError(CodeFailedPrecondition, "etcdserver: not leader")
-	ErrBadTransferee  = apiError(CodeFailedPrecondition, "etcdserver: bad leader transferee")
-	ErrWatchCanceled  = apiError(CodeCanceled, "etcdserver: watch canceled")
+	ErrMemberExists   = precondition("etcdserver: member ID already exist")
+	ErrPeerURLExists  = precondition("etcdserver: Peer URLs already exists")
+	// ErrFewStarted has the code that etcd's server sends.
+	ErrFewStarted = apiError(CodeUnknown,
+		"etcdserver: re-configuration failed due to not enough started members")
+	ErrMemberNotLearner = precondition("etcdserver: can only promote a learner member")
+	ErrLearnerNotReady  = precondition(
+		"etcdserver: can only promote a learner member which is in sync with leader")
+	ErrTooManyLearners = precondition(
+		"etcdserver: too many learner members in cluster")
+	ErrNotForLearner = precondition("etcdserver: rpc not supported for learner")
+	ErrNotLeader     = precondition("etcdserver: not leader")
+	ErrBadTransferee = precondition("etcdserver: bad leader transferee")
+	ErrUnhealthy     = apiError(CodeUnavailable, "etcdserver: unhealthy cluster")
 )
 
 // Errors of the moment: no leader, too much to do, the end of the process.
 var (
-	ErrNoLeader        = apiError(CodeUnavailable, "etcdserver: no leader")
-	ErrLeaderChanged   = apiError(CodeUnavailable, "etcdserver: leader changed")
-	ErrStopped         = apiError(CodeUnavailable, "etcdserver: server stopped")
-	ErrTimeout         = apiError(CodeUnavailable, "etcdserver: request timed out")
+	ErrNoLeader      = apiError(CodeUnavailable, "etcdserver: no leader")
+	ErrLeaderChanged = apiError(CodeUnavailable, "etcdserver: leader changed")
+	ErrStopped       = apiError(CodeUnavailable, "etcdserver: server stopped")
+	ErrTimeout       = apiError(CodeUnavailable, "etcdserver: request timed out")
+	// ErrTimeoutLeaderFailed answers a request that was under way when the leader failed: it may
+	// still take effect.
+	ErrTimeoutLeaderFailed = apiError(CodeUnavailable,
+		"etcdserver: request timed out, possibly due to previous leader failure")
 	ErrTooManyRequests = apiError(CodeUnknown, "etcdserver: too many requests")
 	ErrCanceled        = apiError(CodeCanceled, "etcdserver: request canceled")
 	// ErrDamaged answers a request that met a record whose checksum does not match; the log

@@ -65,6 +65,14 @@ func (s *Set) Clear(a Alarm) bool {
 	return found
 }
 
+// Replace makes the set what other is, which a snapshot brought. The applier's.
+func (s *Set) Replace(other *Set) {
+	alarms := other.List(None)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms = alarms
+}
+
 // Active says whether any member raised the type.
 func (s *Set) Active(t Type) bool { return len(s.List(t)) > 0 }
 

@@ -13,7 +13,8 @@
 //
 // Origin is the member that proposed the batch and sequence its number there: the proposer finds
 // the clients that wait by them. Integers are little-endian. An entry without data (raft's own, at
-// the start of a term) is no batch.
+// the start of a term) is no batch. A raft configuration change carries a batch of one command as
+// its context.
 package command
 
 import (
@@ -37,13 +38,15 @@ const (
 	Alarm            Kind = 8  // etcdserverpb.AlarmRequest
 	MemberAttributes Kind = 9  // membershippb.ClusterMemberAttrSetRequest
 	ClusterVersion   Kind = 10 // membershippb.ClusterVersionSetRequest
+	MemberChange     Kind = 11 // member.Change; but for updates the context of a raft conf change
 
-	maxKind = ClusterVersion
+	maxKind = MemberChange
 )
 
 var kindNames = [...]string{Put: "put", DeleteRange: "delete_range", Txn: "txn", Compact: "compact",
 	LeaseGrant: "lease_grant", LeaseRevoke: "lease_revoke", LeaseCheckpoint: "lease_checkpoint",
-	Alarm: "alarm", MemberAttributes: "member_attributes", ClusterVersion: "cluster_version"}
+	Alarm: "alarm", MemberAttributes: "member_attributes", ClusterVersion: "cluster_version",
+	MemberChange: "member_change"}
 
 // String names the kind in metrics and logs.
 func (k Kind) String() string {

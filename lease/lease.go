@@ -113,6 +113,14 @@ func (t *Table) Detach(id cairn.LeaseID, key []byte) {
 	}
 }
 
+// Replace makes the table what other is, which a snapshot brought; other is given away. The
+// applier's.
+func (t *Table) Replace(other *Table) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leases = other.leases
+}
+
 // Lookup returns a lease.
 func (t *Table) Lookup(id cairn.LeaseID) (Info, bool) {
 	t.mu.RLock()

@@ -4,6 +4,7 @@
 package member
 
 import (
+	"cmp"
 	"crypto/sha1"
 	"encoding/binary"
 	"encoding/json"
@@ -55,14 +56,11 @@ type Set struct {
 // NewSet makes a membership with the given first members.
 func NewSet(cluster uint64, members []Member) *Set {
 	s := &Set{cluster: cluster, members: slices.Clone(members)}
-	slices.SortFunc(s.members, func(a, b Member) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(s.members, byID)
 	return s
 }
+
+func byID(a, b Member) int { return cmp.Compare(a.ID, b.ID) }
 
 // ClusterID is the cluster's id.
 func (s *Set) ClusterID() uint64 {

@@ -6,6 +6,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 var errStopped = cairn.ErrStopped
@@ -22,11 +23,11 @@ func (n *Node) runApplier() {
 			return
 		case <-n.applies.wake:
 		}
+		visits = n.visits.take(visits) // first: what was handed out before a visit comes before it
 		batch = n.applies.take(batch)
 		if len(batch) > 0 && !n.applyBatch(batch, &results) {
 			return
 		}
-		visits = n.visits.take(visits)
 		for _, visit := range visits {
 			visit(n.cfg.Machine)
 		}
@@ -38,12 +39,17 @@ func (n *Node) runApplier() {
 func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool {
 	results.Reset()
 	bytes, m := 0, n.cfg.Machine
+	var confs []*raftpb.ConfChangeV2
 	for _, message := range batch {
 		for _, e := range message.GetEntries() {
 			bytes += len(e.GetData())
-			if err := n.applyEntry(e, results); err != nil {
+			cc, err := n.applyEntry(e, results)
+			if err != nil {
 				n.fatal(err)
 				return false
+			}
+			if cc != nil {
+				confs = append(confs, cc)
 			}
 		}
 	}
@@ -58,9 +64,15 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 	if leases := m.LeaseEvents(); len(leases) > 0 && n.cfg.Leases != nil {
 		n.cfg.Leases(leases)
 	}
+	if m.TakeMembersChanged() && n.cfg.MembersChanged != nil {
+		n.cfg.MembersChanged()
+	}
+	if len(confs) > 0 {
+		n.confs.put(confs...)
+	}
 	n.applied.Store(m.Index())
-	s := n.status.Load()
-	n.soloReader.Store(s.IsLeader && s.Lone && m.Term() == s.Term)
+	n.notePoint(m)
+	n.setSoloReader(m)
 	if n.cfg.Applied != nil {
 		n.cfg.Applied(m.Index(), bytes)
 	}
@@ -71,12 +83,34 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 	return true
 }
 
-func (n *Node) applyEntry(e *raftpb.Entry, results *state.Results) error {
-	if e.GetType() != raftpb.EntryNormal {
-		return fmt.Errorf("apply entry %d: entries of type %v are not known to this version",
-			e.GetIndex(), e.GetType())
+// setSoloReader lets reads go without a round if this member is alone and leads. The status is
+// looked at again at last, since the loop may have changed it meanwhile.
+func (n *Node) setSoloReader(m *state.Machine) {
+	s := n.status.Load()
+	solo := s.IsLeader && s.Lone && m.Term() == s.Term && isLone(m.Conf(), n.cfg.ID)
+	n.soloReader.Store(solo)
+	if solo && n.status.Load() != s {
+		n.soloReader.Store(false)
 	}
-	return n.cfg.Machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+}
+
+// applyEntry executes an entry. A configuration change is returned for raft to hear of it when its
+// batch is done.
+func (n *Node) applyEntry(
+	e *raftpb.Entry, results *state.Results,
+) (*raftpb.ConfChangeV2, error) {
+	var cc raftpb.ConfChangeV2
+	switch e.GetType() {
+	case raftpb.EntryNormal:
+		return nil, n.cfg.Machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
+	case raftpb.EntryConfChangeV2:
+		if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
+			return nil, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+		return n.cfg.Machine.ApplyConf(e.GetIndex(), e.GetTerm(), &cc, results)
+	}
+	return nil, fmt.Errorf("apply entry %d: entries of type %v are not known to this version",
+		e.GetIndex(), e.GetType())
 }
 
 // complete gives the results of this member's own proposals to the clients that wait.

@@ -6,6 +6,7 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 )
 
 // Core is consensus as a pure machine around raft.RawNode: ticks, proposals and messages go in;
@@ -21,11 +22,15 @@ import (
 //		hand out.Applies to the applier, in order; when one is applied, Step its Responses
 //		send out.Sends to the peers
 //	}
+//
+// Of a committed configuration change that the applier has carried out, ApplyConfChange comes
+// before the applier's response.
 type Core struct {
 	raw     *raft.RawNode
 	id      uint64
 	lone    bool // the only voter
 	learner bool
+	voters  int
 }
 
 // CoreConfig is what a core starts from.
@@ -65,6 +70,7 @@ func NewCore(c CoreConfig) (*Core, error) {
 		MaxInflightMsgs:           maxInflightMessages,
 		CheckQuorum:               true,
 		PreVote:                   true,
+		StepDownOnRemoval:         true,
 		Logger:                    c.Logger,
 	})
 	if err != nil {
@@ -80,8 +86,15 @@ func NewCore(c CoreConfig) (*Core, error) {
 }
 
 func (c *Core) setConf(conf *raftpb.ConfState) {
-	c.lone = len(conf.GetVotersOutgoing()) == 0 && slices.Equal(conf.GetVoters(), []uint64{c.id})
+	c.lone = isLone(conf, c.id)
 	c.learner = slices.Contains(conf.GetLearners(), c.id)
+	c.voters = len(conf.GetVoters())
+}
+
+// isLone says whether id is the only voter.
+func isLone(conf *raftpb.ConfState, id uint64) bool {
+	voters := conf.GetVoters()
+	return len(conf.GetVotersOutgoing()) == 0 && len(voters) == 1 && voters[0] == id
 }
 
 // Output is what Ready gives. The messages are raft's MsgStorageAppend and MsgStorageApply with
@@ -124,14 +137,89 @@ func (c *Core) Campaign() error { return c.raw.Campaign() }
 // uncommitted: try again later.
 func (c *Core) Propose(data []byte) error { return c.raw.Propose(data) }
 
+// ProposeConfChange appends a configuration change; raft.ErrProposalDropped as for Propose. A
+// leader must not be given one while it has one that is not applied: raft would put an empty entry
+// in its place (see Node.mayChange).
+func (c *Core) ProposeConfChange(cc *raftpb.ConfChangeV2) error {
+	return c.raw.ProposeConfChange(cc)
+}
+
+// ApplyConfChange tells raft of a configuration change that was carried out, and returns the
+// configuration after it.
+func (c *Core) ApplyConfChange(cc *raftpb.ConfChangeV2) *raftpb.ConfState {
+	conf := c.raw.ApplyConfChange(cc)
+	c.setConf(conf)
+	return conf
+}
+
+// Transfer asks a leader to hand its office to a voter; it does so when that one's log is
+// up to date, or forgets it after an election timeout.
+func (c *Core) Transfer(to uint64) { c.raw.TransferLeader(to) }
+
+// Unreachable says that a message to a peer was lost.
+func (c *Core) Unreachable(id uint64) { c.raw.ReportUnreachable(id) }
+
+// RetrySnapshots makes a leader send the snapshot messages again to the peers that wait for one.
+func (c *Core) RetrySnapshots() {
+	var waiting []uint64
+	c.raw.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if pr.State == tracker.StateSnapshot {
+			waiting = append(waiting, id)
+		}
+	})
+	for _, id := range waiting {
+		c.raw.ReportSnapshot(id, raft.SnapshotFailure)
+	}
+}
+
+// Peer is what a leader knows of a member's log.
+type Peer struct {
+	Match   uint64 // the last entry known to be durable there
+	Next    uint64
+	State   string // as raft names it: "StateReplicate", ...
+	Learner bool
+	Active  bool // it was heard of lately
+}
+
+// Peers is the progress of all members, itself included; nil if this member does not lead.
+func (c *Core) Peers() map[uint64]Peer {
+	if c.raw.BasicStatus().RaftState != raft.StateLeader {
+		return nil
+	}
+	peers := make(map[uint64]Peer)
+	c.raw.WithProgress(func(id uint64, kind raft.ProgressType, pr tracker.Progress) {
+		peers[id] = Peer{
+			Match: pr.Match, Next: pr.Next, State: pr.State.String(),
+			Learner: kind == raft.ProgressTypeLearner, Active: pr.RecentActive,
+		}
+	})
+	return peers
+}
+
+// Successor is the voter that has most of the log and was heard of lately, other than this member
+// and those in past; 0 if there is none or this member does not lead.
+func (c *Core) Successor(past map[uint64]bool) uint64 {
+	var best, match uint64
+	for id, p := range c.Peers() {
+		if id == c.id || p.Learner || !p.Active || past[id] {
+			continue
+		}
+		if best == 0 || p.Match > match || p.Match == match && id < best {
+			best, match = id, p.Match
+		}
+	}
+	return best
+}
+
 // ReadIndex asks for a read point; it comes with the same context in Output.Reads, or is lost.
 func (c *Core) ReadIndex(context []byte) { c.raw.ReadIndex(context) }
 
 // Step takes a message of a peer, or a response of the log writer or the applier. Messages that do
-// not matter any more are no error.
+// not matter any more are no error; raft.ErrProposalDropped says that a peer's proposals were not
+// taken, as those of Propose.
 func (c *Core) Step(m *raftpb.Message) error {
 	err := c.raw.Step(m)
-	if errors.Is(err, raft.ErrProposalDropped) || errors.Is(err, raft.ErrStepPeerNotFound) {
+	if errors.Is(err, raft.ErrStepPeerNotFound) {
 		return nil
 	}
 	return err
@@ -145,9 +233,8 @@ type Status struct {
 	Applied  uint64
 	IsLeader bool
 	// Lone says that this member is the only voter.
-	Lone bool
-	// InTerm says that an entry of the current term is committed: a leader may answer reads.
-	InTerm  bool
+	Lone    bool
+	Voters  int
 	Learner bool
 	Vote    uint64 // whom this member voted for in Term, 0 is nobody
 	Role    string // as raft names it: "StateLeader", ...
@@ -160,6 +247,7 @@ func (c *Core) Status() Status {
 		Leader: s.Lead, Term: s.GetTerm(), Commit: s.GetCommit(), Applied: s.Applied,
 		IsLeader: s.RaftState == raft.StateLeader,
 		Lone:     c.lone,
+		Voters:   c.voters,
 		Learner:  c.learner,
 		Vote:     s.GetVote(), Role: s.RaftState.String(),
 	}

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -13,35 +14,73 @@ func (n *Node) runLoop() {
 	ticker := n.cfg.Clock.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
 	p := proposer{sequence: n.cfg.FirstSequence}
-	var inbox []*raftpb.Message
+	var box boxes
 	n.handOut()
 	for {
 		select {
 		case <-n.stop:
-			for _, q := range p.backlog {
+			for _, q := range append(p.backlog, p.changes...) {
 				q.done(nil, errStopped)
 			}
 			return
 		case <-ticker.C():
-			n.core.Tick()
-			now := n.cfg.Clock.Now()
-			n.waiting.expire(now)
-			n.expireBacklog(&p, now)
-			n.expireReads(now)
+			n.tick(&p)
 		case <-n.inbox.wake:
 		case <-n.proposals.wake:
 		}
-		inbox = n.inbox.take(inbox)
-		for _, m := range inbox {
-			if err := n.core.Step(m); err != nil {
-				n.fatal(fmt.Errorf("raft: %w", err))
-				return
-			}
+		if err := n.take(&box); err != nil {
+			n.fatal(fmt.Errorf("raft: %w", err))
+			return
 		}
 		n.handOut()
+		if err := n.stepHeld(); err != nil {
+			n.fatal(fmt.Errorf("raft: %w", err))
+			return
+		}
+		n.proposeChanges(&p)
 		n.propose(&p)
 		n.stepReads(n.cfg.Clock.Now())
 		n.handOut()
+	}
+}
+
+// boxes is what the loop takes out of its mailboxes; the memory is used again.
+type boxes struct {
+	inbox []*raftpb.Message
+	confs []*raftpb.ConfChangeV2
+	calls []func(*Core)
+}
+
+// take gives the core what has arrived. Configuration changes are taken out behind the messages and
+// applied before them: the applier sends them before its response.
+func (n *Node) take(box *boxes) error {
+	box.inbox = n.inbox.take(box.inbox)
+	box.confs = n.confs.take(box.confs)
+	box.calls = n.calls.take(box.calls)
+	for _, cc := range box.confs {
+		n.core.ApplyConfChange(cc)
+	}
+	for _, m := range box.inbox {
+		if err := n.step(m); err != nil {
+			return err
+		}
+	}
+	for _, fn := range box.calls {
+		fn(n.core)
+	}
+	return nil
+}
+
+// tick is one heartbeat interval.
+func (n *Node) tick(p *proposer) {
+	n.core.Tick()
+	now := n.cfg.Clock.Now()
+	n.waiting.expire(now)
+	n.expireBacklog(p, now)
+	n.expireReads(now)
+	n.watchDisk(now)
+	if n.ticks++; n.ticks%(snapshotRetry*n.cfg.ElectionTicks) == 0 {
+		n.core.RetrySnapshots()
 	}
 }
 
@@ -49,9 +88,11 @@ func (n *Node) runLoop() {
 func (n *Node) handOut() {
 	var out Output
 	for n.core.Ready(&out) {
+		n.noteStatus() // before what follows from it leaves this member
 		for _, m := range out.Appends {
 			if len(m.GetEntries()) > 0 {
 				n.unsynced.Add(1)
+				n.noteConf(m)
 			}
 		}
 		if len(out.Appends) > 0 {
@@ -64,8 +105,8 @@ func (n *Node) handOut() {
 			n.cfg.Transport.Send(out.Sends)
 		}
 		n.readPoints(out.Reads)
-		n.noteStatus()
 	}
+	n.noteStatus()
 }
 
 // noteStatus publishes the core's status and reports changes of leader and term.
@@ -76,14 +117,27 @@ func (n *Node) noteStatus() {
 		return
 	}
 	changed := s.Leader != old.Leader || s.Term != old.Term || s.IsLeader != old.IsLeader
-	if changed && !(s.IsLeader && s.Lone) {
-		n.soloReader.Store(false)
+	n.status.Store(&s)
+	if !s.IsLeader || !s.Lone {
+		n.soloReader.Store(false) // after the status: see setSoloReader
 	}
-	if changed && old.Leader != raft.None {
+	if !changed {
+		return
+	}
+	if old.Leader != raft.None {
 		n.reads.leaderLost()
 	}
-	n.status.Store(&s)
-	if changed && n.cfg.LeaderChanged != nil {
+	if s.Leader != raft.None && s.Leader != n.leader {
+		if n.leader != raft.None {
+			// What was under way to the old leader is most likely lost.
+			grace := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
+			n.waiting.hasten(n.cfg.Clock.Now().Add(grace))
+		}
+		n.leader = s.Leader
+	}
+	next := make(chan struct{})
+	close(*n.leaders.Swap(&next))
+	if n.cfg.LeaderChanged != nil {
 		n.cfg.LeaderChanged(s)
 	}
 }

@@ -32,7 +32,6 @@ import (
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 )
 
 // Log is the durable raft log (package wal). The loop reads it as raft.Storage; what changes it is
@@ -51,6 +50,17 @@ type Log interface {
 	Truncate(index uint64) error
 }
 
+// Installer takes over a peer's state in place of log entries that are gone.
+type Installer interface {
+	// Fetch gets a state at m's index or a later one from whoever has it, in the background, and
+	// then calls Node.Fetched. It is asked again and again as long as the log is too short.
+	Fetch(m *raftpb.Message)
+	// Install makes the fetched state that of the machine, durable, and resets the raft log to
+	// its index. It runs on the writer, which owns the log meanwhile; cairn.ErrStopped is no
+	// failure.
+	Install(index, term uint64) error
+}
+
 // Transport sends messages to peers; it does not block and may lose them.
 type Transport interface {
 	Send(messages []*raftpb.Message)
@@ -62,6 +72,7 @@ type Config struct {
 	ID             cairn.MemberID
 	TickInterval   time.Duration // the heartbeat interval
 	ElectionTicks  int
+	AdvanceTicks   int           // of the first election timeout, which count as gone
 	RequestTimeout time.Duration // after which a waiting client is told ErrTimeout
 	// FirstSequence numbers this process's proposals from here. It must be random: entries of an
 	// earlier life, still in the log, must not find this one's clients.
@@ -69,6 +80,7 @@ type Config struct {
 	Log           Log
 	Machine       *state.Machine
 	Transport     Transport // nil: no peers
+	Installer     Installer // nil: no peers
 	Clock         clock.Clock
 	Logger        raft.Logger
 
@@ -79,6 +91,9 @@ type Config struct {
 	// Applied is called on the applier after each pass, before its clients hear, with the index
 	// reached and the bytes of the pass's entries.
 	Applied func(index uint64, bytes int)
+	// MembersChanged is called on the applier when the membership changed, before raft and the
+	// clients hear of it.
+	MembersChanged func()
 	// LeaderChanged is called on the loop when the known leader or the term changed. Of a member
 	// that leads it comes before any entry of that term is applied here.
 	LeaderChanged func(s Status)
@@ -96,7 +111,10 @@ type Node struct {
 	core *Core
 
 	proposals *proposalQueue
-	inbox     *mailbox[*raftpb.Message] // messages for the core
+	changes   *proposalQueue                 // of the configuration
+	inbox     *mailbox[*raftpb.Message]      // messages for the core
+	confs     *mailbox[*raftpb.ConfChangeV2] // carried out, for the core
+	calls     *mailbox[func(*Core)]
 	appends   *mailbox[*raftpb.Message] // for the writer
 	applies   *mailbox[*raftpb.Message] // for the applier
 	visits    *mailbox[func(*state.Machine)]
@@ -104,10 +122,21 @@ type Node struct {
 	waiting   *waitTable
 
 	status     atomic.Pointer[Status]
+	leaders    atomic.Pointer[chan struct{}] // closed when the known leader or the term changes
 	applied    atomic.Uint64
-	truncateTo atomic.Uint64 // entries up to here are no longer needed
-	unsynced   atomic.Int64  // entries' messages handed to the writer and not yet durable
-	soloReader atomic.Bool   // lone voter, leader, applied into its term: reads need no round
+	point      atomic.Pointer[point] // the state that was applied last
+	writing    atomic.Int64          // Unix time in ns at which the write under way began; 0: none
+	truncateTo atomic.Uint64         // entries up to here are no longer needed
+	unsynced   atomic.Int64          // entries' messages handed to the writer and not yet durable
+	soloReader atomic.Bool           // lone voter, leader, applied into its term: reads need no round
+
+	// Of the loop alone:
+	ticks     int
+	held      []heldProposal
+	confIndex uint64          // before it is applied, no configuration change may be proposed
+	leader    uint64          // the last known
+	passed    map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
+	passing   time.Time       // when it tried last
 
 	stop    chan struct{}
 	stopped sync.WaitGroup
@@ -118,32 +147,45 @@ type Node struct {
 // Start runs a node. The machine must be at Applied == machine.Index(); entries after it that the
 // log holds are applied as raft finds them committed.
 func Start(cfg Config) (*Node, error) {
-	core, err := NewCore(CoreConfig{
-		ID: cfg.ID, ElectionTicks: cfg.ElectionTicks, HeartbeatTicks: 1,
-		Storage: storage{cfg.Log, cfg.Machine.Conf(), cfg.Machine.Index(), cfg.Machine.Term()},
-		Applied: cfg.Machine.Index(), Logger: cfg.Logger,
-	})
-	if err != nil {
-		return nil, err
-	}
 	n := &Node{
-		cfg: cfg, core: core,
+		cfg:       cfg,
 		proposals: newProposalQueue(),
+		changes:   newProposalQueue(),
 		inbox:     newMailbox[*raftpb.Message](),
+		confs:     newMailbox[*raftpb.ConfChangeV2](),
+		calls:     newMailbox[func(*Core)](),
 		appends:   newMailbox[*raftpb.Message](),
 		applies:   newMailbox[*raftpb.Message](),
 		visits:    newMailbox[func(*state.Machine)](),
 		waiting:   newWaitTable(),
 		stop:      make(chan struct{}),
 	}
-	n.reads = newReadQueue(cfg.RequestTimeout)
+	n.reads = newReadQueue(cfg.RequestTimeout, cfg.ID, cfg.FirstSequence)
 	n.applied.Store(cfg.Machine.Index())
+	n.notePoint(cfg.Machine)
+	changes := make(chan struct{})
+	n.leaders.Store(&changes)
+	core, err := NewCore(CoreConfig{
+		ID: cfg.ID, ElectionTicks: cfg.ElectionTicks, HeartbeatTicks: 1,
+		Storage: storage{
+			log: cfg.Log, conf: cfg.Machine.Conf(), applied: cfg.Machine.Index(),
+			term: cfg.Machine.Term(), point: &n.point,
+		},
+		Applied: cfg.Machine.Index(), Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.core = core
 	first := core.Status()
 	n.status.Store(&first)
 	if first.Lone {
 		if err := core.Campaign(); err != nil {
 			return nil, err
 		}
+	}
+	for range cfg.AdvanceTicks {
+		core.Tick()
 	}
 	n.stopped.Add(3)
 	go n.runLoop()
@@ -206,15 +248,13 @@ func (n *Node) Truncate(index uint64) {
 	n.appends.poke()
 }
 
-// Deliver takes messages of peers.
-func (n *Node) Deliver(messages []*raftpb.Message) { n.inbox.put(messages...) }
-
 // Stop ends the node's goroutines; clients that wait are told ErrStopped.
 func (n *Node) Stop() {
 	n.once.Do(func() { close(n.stop) })
 	n.stopped.Wait()
 	n.soloReader.Store(false)
 	n.proposals.close()
+	n.changes.close()
 	n.waiting.failAll(cairn.ErrStopped)
 	n.reads.failAll(cairn.ErrStopped)
 }
@@ -224,41 +264,4 @@ func (n *Node) fatal(err error) {
 	if n.failed.CompareAndSwap(false, true) {
 		n.cfg.Fatal(err)
 	}
-}
-
-// storage is the log as raft reads it.
-type storage struct {
-	log     Log
-	conf    *raftpb.ConfState
-	applied uint64 // at the start, and its term
-	term    uint64
-}
-
-// InitialState is the durable hard state. Its commit index may lag behind: it is written without a
-// sync of its own; but what a checkpoint holds was committed, in its term or an earlier one.
-func (s storage) InitialState() (*raftpb.HardState, *raftpb.ConfState, error) {
-	hs := &raftpb.HardState{}
-	if stored := s.log.HardState(); stored != nil {
-		hs = proto.Clone(stored).(*raftpb.HardState)
-	}
-	if hs.GetCommit() < s.applied {
-		hs.Commit = proto.Uint64(s.applied)
-	}
-	if hs.GetTerm() < s.term {
-		hs.Term = proto.Uint64(s.term)
-		hs.Vote = nil
-	}
-	return hs, s.conf, nil
-}
-
-func (s storage) Entries(lo, hi, maxBytes uint64) ([]*raftpb.Entry, error) {
-	return s.log.Entries(lo, hi, maxBytes)
-}
-
-func (s storage) Term(i uint64) (uint64, error) { return s.log.Term(i) }
-func (s storage) LastIndex() (uint64, error)    { return s.log.LastIndex(), nil }
-func (s storage) FirstIndex() (uint64, error)   { return s.log.FirstIndex(), nil }
-
-func (s storage) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -24,6 +23,9 @@ const (
 	// maxUnapplied bounds committed entries that are not applied (etcd's maxGapBetweenApply-
 	// AndCommitIndex is 5000 single requests).
 	maxUnapplied = 5000
+	// maxForwarded bounds the entries under way to the leader of which nothing was heard. What
+	// arrives meanwhile gathers into a larger entry.
+	maxForwarded = 16
 )
 
 type proposal struct {
@@ -106,6 +108,7 @@ func (q *proposalQueue) close() {
 type proposer struct {
 	builder  command.Builder
 	backlog  []proposal // taken from the queue, not yet proposed
+	changes  []proposal // of the configuration
 	spare    []proposal
 	sequence uint64
 }
@@ -133,7 +136,7 @@ func (n *Node) propose(p *proposer) {
 		err := n.core.Propose(p.builder.Build(n.cfg.ID, sequence))
 		if err != nil {
 			n.waiting.remove(sequence)
-			if !errors.Is(err, raft.ErrProposalDropped) {
+			if !isDropped(err) {
 				n.fatal(err)
 			}
 			return // no leader, or too much uncommitted: what waits is tried again
@@ -148,18 +151,25 @@ func (n *Node) propose(p *proposer) {
 // hasRoom says whether another entry may be proposed now.
 func (n *Node) hasRoom() bool {
 	s := n.core.Status()
-	return s.Leader != raft.None && n.unsynced.Load() < maxUnsynced &&
-		s.Commit-n.applied.Load() <= maxUnapplied
+	if s.Leader == raft.None || s.Commit-min(n.applied.Load(), s.Commit) > maxUnapplied {
+		return false
+	}
+	if !s.IsLeader {
+		return n.waiting.entries() < maxForwarded
+	}
+	return n.unsynced.Load() < maxUnsynced
 }
 
 // expireBacklog answers requests that waited too long for a leader or for room.
 func (n *Node) expireBacklog(p *proposer, now time.Time) {
-	late := 0
-	for late < len(p.backlog) && now.Sub(p.backlog[late].at) > n.cfg.RequestTimeout {
-		p.backlog[late].done(nil, cairn.ErrTimeout)
-		late++
+	for _, list := range []*[]proposal{&p.backlog, &p.changes} {
+		late := 0
+		for late < len(*list) && now.Sub((*list)[late].at) > n.cfg.RequestTimeout {
+			(*list)[late].done(nil, cairn.ErrTimeout)
+			late++
+		}
+		*list = (*list)[late:]
 	}
-	p.backlog = p.backlog[late:]
 }
 
 // waitTable holds the clients of entries under way, by sequence number. Guarded by mu: the loop
@@ -176,6 +186,7 @@ type waitingBatch struct {
 	deadline time.Time
 	done     []Done
 	gone     bool // answered
+	hastened bool // the leader that it was under way to is gone
 }
 
 func newWaitTable() *waitTable {
@@ -255,11 +266,33 @@ func (t *waitTable) expire(now time.Time) {
 	}
 	t.mu.Unlock()
 	for _, b := range late {
+		err := cairn.ErrTimeout
+		if b.hastened {
+			err = cairn.ErrTimeoutLeaderFailed
+		}
 		for _, done := range b.done {
-			done(nil, cairn.ErrTimeout)
+			done(nil, err)
 		}
 		t.release(b)
 	}
+}
+
+// hasten brings the deadlines of all batches forward to at.
+func (t *waitTable) hasten(at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range t.order {
+		if b.deadline.After(at) {
+			b.deadline, b.hastened = at, true
+		}
+	}
+}
+
+// entries is the number of entries under way.
+func (t *waitTable) entries() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.batches)
 }
 
 func (t *waitTable) len() (n int) {

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"encoding/binary"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ const readRetry = 500 * time.Millisecond
 // round is under way at a time, and who comes later waits for the next.
 type readQueue struct {
 	timeout time.Duration
+	id      uint64 // of this member: the leader tells the rounds of all members apart
 
 	mu      sync.Mutex
 	waiting []reader // no round yet
@@ -23,7 +25,7 @@ type readQueue struct {
 
 	// Of the loop alone:
 	round   []reader // share the round under way
-	context uint64   // of the round under way; 0: none
+	context uint64   // of the round under way, or the last one
 	asked   time.Time
 	ready   []readyRead // read point known, state not there yet
 }
@@ -38,7 +40,18 @@ type readyRead struct {
 	readers []reader
 }
 
-func newReadQueue(timeout time.Duration) *readQueue { return &readQueue{timeout: timeout} }
+// newReadQueue makes a queue; first numbers its rounds, as proposals are numbered.
+func newReadQueue(timeout time.Duration, id, first uint64) *readQueue {
+	return &readQueue{timeout: timeout, id: id, context: first}
+}
+
+// contextBytes is the length of what names a round: member and number.
+const contextBytes = 16
+
+func (q *readQueue) name() []byte {
+	b := binary.LittleEndian.AppendUint64(make([]byte, 0, contextBytes), q.id)
+	return binary.LittleEndian.AppendUint64(b, q.context)
+}
 
 func (q *readQueue) put(done func(error), now time.Time) {
 	q.mu.Lock()
@@ -77,7 +90,7 @@ func (n *Node) stepReads(now time.Time) {
 func (n *Node) askRead(now time.Time) {
 	n.reads.asked = now
 	if n.core.Status().Leader != raft.None {
-		n.core.ReadIndex(binary.LittleEndian.AppendUint64(nil, n.reads.context))
+		n.core.ReadIndex(n.reads.name())
 	}
 }
 
@@ -86,8 +99,7 @@ func (n *Node) askRead(now time.Time) {
 func (n *Node) readPoints(states []raft.ReadState) {
 	q := n.reads
 	for _, s := range states {
-		if len(s.RequestCtx) == 8 && len(q.round) > 0 &&
-			binary.LittleEndian.Uint64(s.RequestCtx) == q.context {
+		if len(q.round) > 0 && bytes.Equal(s.RequestCtx, q.name()) {
 			q.ready = append(q.ready, readyRead{s.Index, q.round})
 			q.round = nil
 		}

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 
+	cairn "github.com/cairnkv/cairn"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -45,6 +47,9 @@ func (n *Node) runWriter() {
 		}
 		batch = n.appends.take(batch)
 		err := n.write(w, batch)
+		if errors.Is(err, cairn.ErrStopped) {
+			return // while a snapshot was being installed
+		}
 		if err != nil {
 			n.fatal(fmt.Errorf("write the raft log: %w", err))
 			return
@@ -56,6 +61,8 @@ func (n *Node) runWriter() {
 func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 	w.responses, w.sends = w.responses[:0], w.sends[:0]
 	sync, entries := false, int64(0)
+	n.writing.Store(n.cfg.Clock.Now().UnixNano())
+	defer n.writing.Store(0)
 	for _, m := range batch {
 		if len(m.GetEntries()) > 0 {
 			entries++
@@ -64,6 +71,11 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 		hs := hardStateOf(m)
 		if hs != nil {
 			w.last = hs
+		}
+		if snap := m.GetSnapshot().GetMetadata(); snap.GetIndex() > 0 {
+			if err := n.cfg.Installer.Install(snap.GetIndex(), snap.GetTerm()); err != nil {
+				return err
+			}
 		}
 		if err := n.cfg.Log.Append(hs, m.GetEntries()); err != nil {
 			return err

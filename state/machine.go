@@ -45,6 +45,7 @@ type Machine struct {
 	term    atomic.Uint64 // its term
 	events  []LeaseEvent
 	counts  Counts
+	changed bool  // the membership, since the last TakeMembersChanged
 	damage  error // a record that an answer lacked, since the last TakeDamage
 
 	put    cairn.PutRequest // decoded requests, reused; the applier's
@@ -117,21 +118,32 @@ func New(local cairn.MemberID, img *Image, store *mvcc.Store) *Machine {
 		members: img.Members, conf: img.Conf, index: img.Index,
 	}
 	m.term.Store(img.Term)
-	m.attachAll()
+	m.attachAll(m.leases)
 	return m
 }
 
 // attachAll hangs the keys that name a lease on it: the table of leases does not store them.
-func (m *Machine) attachAll() {
-	if m.leases.Len() == 0 {
+func (m *Machine) attachAll(leases *lease.Table) {
+	if leases.Len() == 0 {
 		return
 	}
 	view := m.store.View()
 	defer view.Close()
 	view.Ascend(nil, []byte{0}, func(key []byte, v mvcc.Version) bool {
-		m.leases.Attach(v.Lease, key)
+		leases.Attach(v.Lease, key)
 		return true
 	})
+}
+
+// Restore makes the machine what a snapshot holds whose records the store has taken over already.
+// img is given away. The applier's.
+func (m *Machine) Restore(img *Image) {
+	m.attachAll(img.Leases)
+	m.leases.Replace(img.Leases)
+	m.alarms.Replace(img.Alarms)
+	m.members.Replace(img.Members)
+	m.conf, m.index, m.changed = img.Conf, img.Index, true
+	m.term.Store(img.Term)
 }
 
 // Store, Leases, Alarms and Members are the parts, for readers.
@@ -170,6 +182,14 @@ func (m *Machine) Apply(index, term uint64, data []byte, out *Results) error {
 	if len(data) == 0 {
 		return nil // raft's own, at the start of a term
 	}
+	if err := m.applyBatch(data, out); err != nil {
+		return fmt.Errorf("apply entry %d: %w", index, err)
+	}
+	return nil
+}
+
+// applyBatch executes the commands of an entry.
+func (m *Machine) applyBatch(data []byte, out *Results) error {
 	batch, err := command.Decode(data)
 	for position := 0; err == nil && batch.Count > 0; position++ {
 		var kind command.Kind
@@ -191,10 +211,7 @@ func (m *Machine) Apply(index, term uint64, data []byte, out *Results) error {
 		r.To = len(out.Replies)
 		out.List = append(out.List, r)
 	}
-	if err != nil {
-		return fmt.Errorf("apply entry %d: %w", index, err)
-	}
-	return nil
+	return err
 }
 
 // execute runs one command and appends its reply to dst.
@@ -223,6 +240,8 @@ func (m *Machine) execute(dst []byte, kind command.Kind, request []byte) ([]byte
 		return m.applyMemberAttributes(dst, request)
 	case command.ClusterVersion:
 		return m.applyClusterVersion(dst, request)
+	case command.MemberChange:
+		return m.applyMemberUpdate(dst, request)
 	}
 	return dst, fmt.Errorf("%w: %v", command.ErrVersion, kind)
 }

@@ -1,0 +1,89 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	cairn "github.com/cairnkv/cairn"
+)
+
+// Transfer hands the leadership to a voter and returns when another leader is known; ctx bounds the
+// wait. to is 0 for the one whose log is the longest: without any there is nothing to wait for.
+func (n *Node) Transfer(ctx context.Context, to cairn.MemberID) error {
+	began := make(chan bool, 1)
+	n.call(func(c *Core) {
+		if to == 0 {
+			to = c.Successor(nil)
+		}
+		if to != 0 {
+			c.Transfer(to)
+		}
+		began <- to != 0
+	})
+	select {
+	case ok := <-began:
+		if !ok {
+			return cairn.ErrBadTransferee
+		}
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.stop:
+		return cairn.ErrStopped
+	}
+	for {
+		changed := *n.leaders.Load()
+		if s := n.Status(); s.Leader != 0 && s.Leader != n.cfg.ID {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-n.stop:
+			return cairn.ErrStopped
+		}
+	}
+}
+
+// Peers is what this member knows of the others' logs if it leads, else nil.
+func (n *Node) Peers(ctx context.Context) (map[uint64]Peer, error) {
+	result := make(chan map[uint64]Peer, 1)
+	n.call(func(c *Core) { result <- c.Peers() })
+	select {
+	case peers := <-result:
+		return peers, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-n.stop:
+		return nil, cairn.ErrStopped
+	}
+}
+
+// watchDisk hands the leadership over when the disk hangs: a leader that cannot write its log takes
+// no proposals, while its heartbeats keep the others from electing one that can.
+func (n *Node) watchDisk(now time.Time) {
+	began := n.writing.Load()
+	s := n.status.Load()
+	patience := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
+	if began == 0 || !s.IsLeader || s.Lone || now.Sub(time.Unix(0, began)) < patience {
+		if len(n.passed) > 0 {
+			clear(n.passed)
+		}
+		return
+	}
+	if now.Sub(n.passing) < patience {
+		return // one try at a time
+	}
+	to := n.core.Successor(n.passed)
+	if to == 0 {
+		clear(n.passed) // all were tried: begin anew
+		return
+	}
+	if n.passed == nil {
+		n.passed = make(map[uint64]bool)
+	}
+	n.passed[to], n.passing = true, now
+	n.cfg.Logger.Warningf("the raft log has not been written for %v: the disk hangs; handing the "+
+		"leadership to %x", now.Sub(time.Unix(0, began)).Round(time.Millisecond), to)
+	n.core.Transfer(to)
+}
