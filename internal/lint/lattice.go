@@ -25,8 +25,8 @@ var layers = []layer{
 		"what the system lets the process have, for those who show it or keep to it"},
 	{"wire", []string{"wire"},
 		"the codec of hot messages is used by what stores them and by what serves them"},
-	{"logs on disk", []string{"revlog", "wal", "checkpoint"},
-		"files know bytes and positions, not what the bytes mean"},
+	{"files and streams", []string{"revlog", "wal", "checkpoint", "transport"},
+		"files and streams know bytes and positions, not what the bytes mean"},
 	{"tables", []string{"command", "mvcc", "lease", "alarm", "member"},
 		"each holds one kind of replicated data; what crosses them is written once, in state"},
 	{"machine", []string{"state"},
@@ -127,8 +127,9 @@ type module struct {
 // modules is every dependency that the product may have. Another one needs a line here and a reason
 // in ARCHITECTURE.md.
 var modules = []module{
-	{"go.etcd.io/raft/v3", []string{"wal", "state", "node", "backup", "server"},
-		"consensus belongs to node; wal stores its types"},
+	{"go.etcd.io/raft/v3", []string{"wal", "transport", "state", "node", "backup",
+		"server"},
+		"consensus belongs to node; wal stores its types, transport carries them"},
 	{"go.etcd.io/etcd/api/v3", []string{"command", "state", "watch", "v3", "ops", "server", "cli",
 		"bench", "lease", "alarm", "member", "backup"},
 		"the public API's types, so that the contract is etcd's own"},
@@ -142,7 +143,7 @@ var modules = []module{
 		"doors and clients speak gRPC; the core does not (cmd: its log)"},
 	{"google.golang.org/protobuf", []string{"wire", "command", "state", "mvcc", "watch", "v3",
 		"ops", "server", "cli", "bench", "node", "lease", "alarm", "member", "wal",
-		"backup"},
+		"backup", "transport"},
 		"protowire is how stored records are encoded"},
 	{"github.com/prometheus", []string{"ops", "server"},
 		"metrics are fed through the fields of ops.Metrics; no other package knows the library"},
