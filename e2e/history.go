@@ -29,6 +29,10 @@ type Attempt struct {
 
 // Ledger is what writers have tried and were told. Its methods may be called from everywhere.
 type Ledger struct {
+	// Foreign tells keys that others write too, so that the ledger does not know all of it;
+	// revisions with such keys alone are not looked at. nil: there are none. Set it before use.
+	Foreign func(key string) bool
+
 	mu       sync.Mutex // guards the fields below
 	puts     map[string]*Attempt
 	deletes  map[string][]*Attempt // by key
@@ -134,6 +138,9 @@ func (l *Ledger) Check(h *History) error {
 		byRevision[e.Revision] = append(byRevision[e.Revision], e.Change)
 	}
 	for revision := int64(2); revision <= h.Revision; revision++ {
+		if l.foreign(byRevision[revision]) {
+			continue
+		}
 		if err := l.match(revision, byRevision[revision]); err != nil {
 			return err
 		}
@@ -145,6 +152,12 @@ func (l *Ledger) Check(h *History) error {
 		}
 	}
 	return nil
+}
+
+// foreign says whether all changes of a revision are others'.
+func (l *Ledger) foreign(changes []Change) bool {
+	return l.Foreign != nil && len(changes) > 0 &&
+		!slices.ContainsFunc(changes, func(c Change) bool { return !l.Foreign(c.Key) })
 }
 
 // match finds the request that made the changes of one revision.

@@ -178,7 +178,7 @@ func extend(t *testing.T, s *Server, l *Ledger, h *History) {
 		t.Fatalf("the store went back to revision %d; %d was acknowledged, %d was read", now,
 			newest, h.Revision)
 	}
-	events, err := readHistory(ctx, c, h.last()+1, now)
+	events, err := ReadHistory(ctx, c, h.last()+1, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -196,7 +196,7 @@ func reread(t *testing.T, s *Server, h *History) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), loadTimeout)
 	defer cancel()
-	events, err := readHistory(ctx, client(t, s), 1, h.Revision)
+	events, err := ReadHistory(ctx, client(t, s), 1, h.Revision)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,32 +204,4 @@ func reread(t *testing.T, s *Server, h *History) {
 	if err := h.CheckWatch(events, 1, everything, false); err != nil {
 		t.Errorf("the history read from its start: %v", err)
 	}
-}
-
-// readHistory reads the events of the revisions from from up to to.
-func readHistory(ctx context.Context, c *clientv3.Client, from, to int64) ([]Event, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var events []Event
-	if from > to {
-		return nil, nil
-	}
-	for resp := range c.Watch(ctx, "\x00", clientv3.WithFromKey(), clientv3.WithRev(from)) {
-		if err := resp.Err(); err != nil {
-			return nil, fmt.Errorf("watch from revision %d: %w", from, err)
-		}
-		for _, e := range resp.Events {
-			if e.Kv.ModRevision <= to {
-				events = append(events, event(e))
-			}
-			if e.Kv.ModRevision > to {
-				return events, nil
-			}
-		}
-		// A revision comes whole, so the last one is through with the response that has it.
-		if n := len(resp.Events); n > 0 && resp.Events[n-1].Kv.ModRevision == to {
-			return events, nil
-		}
-	}
-	return nil, fmt.Errorf("watch from revision %d ended: %w", from, ctx.Err())
 }

@@ -184,7 +184,7 @@ func (w *watcher) take(resp clientv3.WatchResponse) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, e := range resp.Events {
-		w.events = append(w.events, event(e))
+		w.events = append(w.events, EventOf(e))
 		w.next = max(w.next, e.Kv.ModRevision+1)
 	}
 }
@@ -195,19 +195,6 @@ func (w *watcher) fail(err error) error {
 	defer w.mu.Unlock()
 	w.broken = err
 	return err
-}
-
-// event converts an event of the client library.
-func event(e *clientv3.Event) Event {
-	ev := Event{
-		Change:   Change{Key: string(e.Kv.Key), Value: string(e.Kv.Value)},
-		Revision: e.Kv.ModRevision,
-	}
-	ev.Delete = e.Type == clientv3.EventTypeDelete
-	if e.PrevKv != nil {
-		ev.Previous = &Change{Key: string(e.PrevKv.Key), Value: string(e.PrevKv.Value)}
-	}
-	return ev
 }
 
 // checkWatchers waits until every watcher has seen the end of the history and compares.

@@ -23,6 +23,8 @@ var layers = []layer{
 		"files and time have one door each, so that tests can put a false world behind it"},
 	{"process", []string{"internal/process"},
 		"what the system lets the process have, for those who show it or keep to it"},
+	{"links", []string{"internal/link"},
+		"what stands between members in tests and demonstrations knows addresses and time alone"},
 	{"wire", []string{"wire"},
 		"the codec of hot messages is used by what stores them and by what serves them"},
 	{"files and streams", []string{"revlog", "wal", "checkpoint", "transport"},

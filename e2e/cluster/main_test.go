@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairnkv/cairn/e2e"
+)
+
+var (
+	flagServer = flag.String("server-binary", "", "server to test instead of Cairn, built here; "+
+		"any with etcd's flags")
+	flagMembers  = flag.Int("members", 3, "members of a cluster, 3 or 5")
+	flagDuration = flag.Duration("duration", 12*time.Second, "for how long faults come; the last "+
+		"one is seen through, and the checks come after it")
+	flagSeed = flag.Uint64("seed", 0, "seed of faults and load; 0 for one that is printed")
+	flagOnly = flag.String("fault", "", "only faults with this in their names")
+	flagKeep = flag.Bool("keep", false, "keep data and logs of tests that pass, too")
+	flagWide = flag.Int("writes", 20_000, "writes while a member is away, in the catch-up test")
+)
+
+// clientLogEnv sets from which level on etcd's client logs to standard error.
+const clientLogEnv = "ETCD_CLIENT_DEBUG"
+
+// built is where the server was built, once for all tests.
+var built struct {
+	once sync.Once
+	dir  string
+	path string
+	err  error
+}
+
+// TestMain removes what was built.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if err := os.RemoveAll(built.dir); built.dir != "" && err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
+	os.Exit(code)
+}
+
+// program returns the server to test.
+func program(t *testing.T) string {
+	t.Helper()
+	if *flagServer != "" {
+		path, err := filepath.Abs(*flagServer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	built.once.Do(func() {
+		if built.dir, built.err = os.MkdirTemp("", "cairn-cluster-"); built.err == nil {
+			built.path, built.err = e2e.Build(context.Background(), "../..", built.dir)
+		}
+	})
+	if built.err != nil {
+		t.Fatal(built.err)
+	}
+	return built.path
+}
+
+// newCluster returns a running cluster that ends with the test. Its directory is kept, and named,
+// if the test fails.
+func newCluster(t *testing.T, n int, args ...string) *Cluster {
+	t.Helper()
+	t.Setenv(clientLogEnv, "fatal") // the clients' complaints about each fault help nobody
+	dir, err := os.MkdirTemp("", "cairn-"+t.Name()+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() || *flagKeep {
+			t.Logf("data and logs are kept in %s", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	c := New(program(t), dir, args...)
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.Start(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// newRandom returns the source of a test's random numbers, with its seed printed.
+func newRandom(t *testing.T) (*rand.Rand, uint64) {
+	seed := *flagSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0)), seed
+}
