@@ -95,9 +95,31 @@ var (
 	// still take effect.
 	ErrTimeoutLeaderFailed = apiError(CodeUnavailable,
 		"etcdserver: request timed out, possibly due to previous leader failure")
+	// ErrTimeoutTransfer says that no new leader was known in time.
+	ErrTimeoutTransfer = apiError(CodeUnknown,
+		"etcdserver: request timed out, leader transfer took too long")
 	ErrTooManyRequests = apiError(CodeUnknown, "etcdserver: too many requests")
 	ErrCanceled        = apiError(CodeCanceled, "etcdserver: request canceled")
 	// ErrDamaged answers a request that met a record whose checksum does not match; the log
 	// of the server names the file and the offset.
 	ErrDamaged = apiError(CodeDataLoss, "etcdserver: stored data is damaged; see the server's log")
 )
+
+// forwarded are the errors that members answer each other with.
+var forwarded = []*Error{
+	ErrLeaseNotFound, ErrCorrupt, ErrCompacted, ErrFutureRev, ErrMemberNotFound, ErrFewStarted,
+	ErrMemberNotLearner, ErrLearnerNotReady, ErrNotLeader, ErrBadTransferee, ErrUnhealthy,
+	ErrNoLeader, ErrLeaderChanged, ErrStopped, ErrTimeout, ErrTimeoutLeaderFailed,
+	ErrTooManyRequests, ErrCanceled, ErrDamaged,
+}
+
+// ErrorOf returns the error of that code and text that another member answered: one of the values
+// above if it is one that members send each other.
+func ErrorOf(code Code, text string) *Error {
+	for _, e := range forwarded {
+		if e.Code == code && e.Text == text {
+			return e
+		}
+	}
+	return &Error{Code: code, Text: text}
+}

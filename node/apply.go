@@ -6,7 +6,6 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 )
 
 var errStopped = cairn.ErrStopped
@@ -31,6 +30,13 @@ func (n *Node) runApplier() {
 		for _, visit := range visits {
 			visit(n.cfg.Machine)
 		}
+		if m := n.cfg.Machine; m.Index() != n.applied.Load() { // a snapshot was installed
+			if m.TakeMembersChanged() && n.cfg.MembersChanged != nil {
+				n.cfg.MembersChanged()
+			}
+			n.notePoint(m)
+			n.applied.Store(m.Index())
+		}
 	}
 }
 
@@ -43,7 +49,7 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 	for _, message := range batch {
 		for _, e := range message.GetEntries() {
 			bytes += len(e.GetData())
-			cc, err := n.applyEntry(e, results)
+			cc, err := m.ApplyEntry(e, results)
 			if err != nil {
 				n.fatal(err)
 				return false
@@ -92,25 +98,6 @@ func (n *Node) setSoloReader(m *state.Machine) {
 	if solo && n.status.Load() != s {
 		n.soloReader.Store(false)
 	}
-}
-
-// applyEntry executes an entry. A configuration change is returned for raft to hear of it when its
-// batch is done.
-func (n *Node) applyEntry(
-	e *raftpb.Entry, results *state.Results,
-) (*raftpb.ConfChangeV2, error) {
-	var cc raftpb.ConfChangeV2
-	switch e.GetType() {
-	case raftpb.EntryNormal:
-		return nil, n.cfg.Machine.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), results)
-	case raftpb.EntryConfChangeV2:
-		if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
-			return nil, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
-		}
-		return n.cfg.Machine.ApplyConf(e.GetIndex(), e.GetTerm(), &cc, results)
-	}
-	return nil, fmt.Errorf("apply entry %d: entries of type %v are not known to this version",
-		e.GetIndex(), e.GetType())
 }
 
 // complete gives the results of this member's own proposals to the clients that wait.

@@ -22,7 +22,9 @@ func (n *Node) ProposeChange(c *member.Change, done Done) {
 	if _, ok := state.ConfChange(c); ok {
 		queue = n.changes
 	}
-	queue.put(proposal{command.MemberChange, request, done, n.cfg.Clock.Now()})
+	queue.put(proposal{
+		kind: command.MemberChange, request: request, done: done, at: n.cfg.Clock.Now(),
+	})
 	n.inbox.poke()
 }
 

@@ -2,11 +2,14 @@ package node
 
 import (
 	"fmt"
-	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
+
+// graceTicks is how long, in heartbeats, what was proposed to one leader is waited for when another
+// is known.
+const graceTicks = 5
 
 // runLoop owns the core.
 func (n *Node) runLoop() {
@@ -129,8 +132,9 @@ func (n *Node) noteStatus() {
 	}
 	if s.Leader != raft.None && s.Leader != n.leader {
 		if n.leader != raft.None {
-			// What was under way to the old leader is most likely lost.
-			grace := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
+			// What was under way to the old leader and is not in the log by now is most likely
+			// lost.
+			grace := graceTicks * n.cfg.TickInterval
 			n.waiting.hasten(n.cfg.Clock.Now().Add(grace))
 		}
 		n.leader = s.Leader

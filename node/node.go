@@ -128,7 +128,7 @@ type Node struct {
 	writing    atomic.Int64          // Unix time in ns at which the write under way began; 0: none
 	truncateTo atomic.Uint64         // entries up to here are no longer needed
 	unsynced   atomic.Int64          // entries' messages handed to the writer and not yet durable
-	soloReader atomic.Bool           // lone voter, leader, applied into its term: reads need no round
+	soloReader atomic.Bool           // a lone voter that leads: reads need no round
 
 	// Of the loop alone:
 	ticks     int
@@ -199,7 +199,17 @@ func Start(cfg Config) (*Node, error) {
 // queue is full, ErrTimeout after Config.RequestTimeout (the command may still take effect),
 // ErrStopped.
 func (n *Node) Propose(kind command.Kind, request []byte, done Done) {
-	n.proposals.put(proposal{kind, request, done, n.cfg.Clock.Now()})
+	n.proposals.put(proposal{
+		kind: kind, request: request, done: done, at: n.cfg.Clock.Now(),
+	})
+}
+
+// ProposeAsLeader is Propose for what this member decided as the leader of a term: it enters the
+// log in that term or never, with ErrNotLeader.
+func (n *Node) ProposeAsLeader(term uint64, kind command.Kind, request []byte, done Done) {
+	n.proposals.put(proposal{
+		kind: kind, request: request, done: done, at: n.cfg.Clock.Now(), term: term,
+	})
 }
 
 // Barrier calls done(nil) once local reads see every write acknowledged before the call

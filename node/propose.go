@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +34,7 @@ type proposal struct {
 	request []byte
 	done    Done
 	at      time.Time
+	term    uint64 // in which alone it may be proposed, by the leader; 0: in any, by anyone
 }
 
 // proposalQueue holds requests until the loop makes entries of them.
@@ -108,6 +110,7 @@ func (q *proposalQueue) close() {
 type proposer struct {
 	builder  command.Builder
 	backlog  []proposal // taken from the queue, not yet proposed
+	bound    bool       // some of the backlog are bound to a term
 	changes  []proposal // of the configuration
 	spare    []proposal
 	sequence uint64
@@ -119,6 +122,10 @@ func (n *Node) propose(p *proposer) {
 		if len(p.backlog) == 0 {
 			p.backlog = n.proposals.take(p.spare)
 			p.spare = p.backlog[:0]
+			p.bound = slices.ContainsFunc(p.backlog, func(q proposal) bool { return q.term != 0 })
+		}
+		if p.bound {
+			n.dropStale(p)
 		}
 		if len(p.backlog) == 0 || !n.hasRoom() {
 			return
@@ -146,6 +153,25 @@ func (n *Node) propose(p *proposer) {
 		p.backlog = p.backlog[count:]
 		n.handOut()
 	}
+}
+
+// dropStale refuses the proposals of a leader that are no longer its: another member may have
+// decided otherwise since.
+func (n *Node) dropStale(p *proposer) {
+	s := n.core.Status()
+	kept := p.backlog[:0]
+	for i, q := range p.backlog {
+		if q.term != 0 && (!s.IsLeader || s.Term != q.term) {
+			q.done(nil, cairn.ErrNotLeader)
+			continue
+		}
+		if len(kept) < i {
+			p.backlog[len(kept)] = q
+		}
+		kept = p.backlog[:len(kept)+1]
+	}
+	clear(p.backlog[len(kept):])
+	p.backlog = kept
 }
 
 // hasRoom says whether another entry may be proposed now.

@@ -19,6 +19,9 @@ type versions struct {
 	Cairn   string `json:"cairn"`
 }
 
+// VersionHandler serves /version alone, for the peer port.
+func VersionHandler(o Options) http.Handler { return http.HandlerFunc(o.version) }
+
 func (o Options) version(w http.ResponseWriter, r *http.Request) {
 	if !allowGet(w, r) {
 		return

@@ -11,7 +11,6 @@ import (
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
-	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/revlog"
@@ -37,8 +36,12 @@ type backend struct {
 	damage  *damageLog
 	metrics *ops.Metrics
 	ranges  outcomes
-	quota   int64 // bytes in use at which writes are refused; 0: none
-	chunk   int   // bytes of a piece of a streamed range
+	cluster *cluster
+	leading *leading
+	renewer renewer
+	timeout time.Duration // of what is asked of other members
+	quota   int64         // bytes in use at which writes are refused; 0: none
+	chunk   int           // bytes of a piece of a streamed range
 
 	raising    [3]atomic.Bool  // by type: an alarm is being proposed
 	full       atomic.Bool     // the disk is: what would fill it more is refused at once
@@ -60,6 +63,8 @@ func (b *backend) Header() cairn.Header {
 }
 
 func (b *backend) Leader() cairn.MemberID { return b.node.Status().Leader }
+
+func (b *backend) Learner() bool { return b.node.Status().Learner }
 
 // Propose refuses what does not fit any more and passes the rest to the node.
 func (b *backend) Propose(kind command.Kind, req []byte, done func(reply []byte, err error)) {
@@ -112,13 +117,19 @@ func (b *backend) raiseCorrupt(err error) {
 	b.raise(alarm.Corrupt)
 }
 
+// raise proposes an alarm of this member, unless one of its type is raised or on its way.
 func (b *backend) raise(t alarm.Type) bool {
-	if b.machine.Alarms().Active(t) || !b.raising[t].CompareAndSwap(false, true) {
+	return !b.machine.Alarms().Active(t) && b.raiseFor(b.machine.Local(), t)
+}
+
+// raiseFor proposes an alarm of any member, unless one of its type is on its way.
+func (b *backend) raiseFor(id cairn.MemberID, t alarm.Type) bool {
+	if !b.raising[t].CompareAndSwap(false, true) {
 		return false
 	}
 	done := func([]byte, error) { b.raising[t].Store(false) }
 	req, err := proto.Marshal(&etcdserverpb.AlarmRequest{
-		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: b.machine.Local(),
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: id,
 		Alarm: etcdserverpb.AlarmType(t),
 	})
 	if err != nil {
@@ -213,33 +224,6 @@ func (w watchStream) Create(r v3.WatchCreate) {
 	})
 }
 
-// KeepAlive renews a lease. One that has run out is waited for: its end is under way, and a client
-// that is told so finds its keys gone (etcd waits too).
-func (b *backend) KeepAlive(ctx context.Context, id cairn.LeaseID) (int64, error) {
-	r, err := b.lessor.Renew(b.clk.Now(), id)
-	if err != nil {
-		return 0, err
-	}
-	if r.Ending != nil {
-		select {
-		case <-r.Ending:
-			return 0, cairn.ErrLeaseNotFound
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-	if r.TTL == 0 {
-		return 0, cairn.ErrLeaseNotFound
-	}
-	if r.ClearCheckpoint {
-		err = b.proposeAndWait(ctx, command.LeaseCheckpoint, &etcdserverpb.LeaseCheckpointRequest{
-			Checkpoints: []*etcdserverpb.LeaseCheckpoint{{ID: id}},
-		})
-	}
-	b.metrics.LeasesRenewed.Inc()
-	return r.TTL, err
-}
-
 // proposeAndWait proposes a command of the server's own.
 func (b *backend) proposeAndWait(ctx context.Context, kind command.Kind, m proto.Message) error {
 	req, err := proto.Marshal(m)
@@ -256,38 +240,12 @@ func (b *backend) proposeAndWait(ctx context.Context, kind command.Kind, m proto
 	}
 }
 
-func (b *backend) TimeToLive(
-	_ context.Context, id cairn.LeaseID, keys bool,
-) (v3.Lease, error) {
-	info, ok := b.machine.Leases().Lookup(id)
-	left := b.lessor.Remaining(b.clk.Now(), id)
-	if !ok || left < 0 {
-		return v3.Lease{}, cairn.ErrLeaseNotFound
-	}
-	l := v3.Lease{TTL: left, Granted: info.TTL}
-	if keys {
-		for _, k := range b.machine.Leases().Keys(id) {
-			l.Keys = append(l.Keys, []byte(k))
-		}
-	}
-	return l, nil
-}
-
 func (b *backend) Leases(context.Context) ([]cairn.LeaseID, error) {
 	var ids []cairn.LeaseID
 	for _, info := range b.lessor.ByDeadline(b.machine.Leases().All()) {
 		ids = append(ids, info.ID)
 	}
 	return ids, nil
-}
-
-func (b *backend) Members(ctx context.Context, linearizable bool) ([]member.Member, error) {
-	if linearizable {
-		if err := b.barrier(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return b.machine.Members().List(), nil
 }
 
 // barrier waits for a linearizable read point.
@@ -300,36 +258,4 @@ func (b *backend) barrier(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// errFixedMembership refuses changes of the membership: this version runs clusters of one.
-var errFixedMembership = &cairn.Error{Code: cairn.CodeUnimplemented,
-	Text: "etcdserver: this version of cairn runs clusters of one member; it cannot change them"}
-
-func (b *backend) AddMember(
-	context.Context, []string, bool,
-) (member.Member, []member.Member, error) {
-	return member.Member{}, nil, errFixedMembership
-}
-
-func (b *backend) RemoveMember(context.Context, cairn.MemberID) ([]member.Member, error) {
-	return nil, errFixedMembership
-}
-
-func (b *backend) UpdateMember(
-	context.Context, cairn.MemberID, []string,
-) ([]member.Member, error) {
-	return nil, errFixedMembership
-}
-
-func (b *backend) PromoteMember(context.Context, cairn.MemberID) ([]member.Member, error) {
-	return nil, errFixedMembership
-}
-
-// MoveLeader finds no other voter to hand the leadership to.
-func (b *backend) MoveLeader(context.Context, cairn.MemberID) error {
-	if !b.node.Status().IsLeader {
-		return cairn.ErrNotLeader
-	}
-	return cairn.ErrBadTransferee
 }

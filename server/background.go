@@ -130,6 +130,8 @@ func (s *Server) noteApplied(index uint64, bytes int) {
 // makeCheckpoint writes the state at the last applied entry: records synced, then the checkpoint,
 // then the raft log may lose what is behind it.
 func (s *Server) makeCheckpoint(ctx context.Context) error {
+	s.checkpointMu.Lock()
+	defer s.checkpointMu.Unlock()
 	var next checkpointed
 	var payload []byte
 	var encodeErr error
@@ -158,19 +160,26 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 	if err := s.saveCheckpoint(next.index, payload); err != nil {
 		return err
 	}
-	s.saved.Store(&next)
-	keep := s.cfg.SnapshotCatchUpEntries
-	if s.node.Status().Lone {
-		keep = 0 // there is no one to catch up
-	}
-	if next.index > keep {
-		s.node.Truncate(next.index - keep)
-	}
+	saved := s.saved.Swap(&next)
+	s.truncateLog(saved, next.index)
 	s.metrics.Commit.Observe(s.clk.Since(started).Seconds())
 	s.logger.Info("saved snapshot", slog.Uint64("snapshot-index", next.index),
 		slog.Duration("took", s.clk.Since(started)))
 	poke(s.reclaimDue)
 	return nil
+}
+
+// truncateLog lets the raft log lose what a new checkpoint makes needless. Followers that are slow
+// find --snapshot-catchup-entries entries behind it, but no more than since the checkpoint before:
+// an entry may hold a mebibyte of commands.
+func (s *Server) truncateLog(before *checkpointed, index uint64) {
+	to := index
+	if keep := s.cfg.SnapshotCatchUpEntries; !s.node.Status().Lone {
+		to = max(index-min(keep, index), before.index)
+	}
+	if to > 0 {
+		s.node.Truncate(to)
+	}
 }
 
 // saveCheckpoint writes a checkpoint; on a full disk in the room that is kept for it, for without
@@ -295,12 +304,17 @@ func (s *Server) runCatchUp(ctx context.Context) {
 	}
 }
 
-// tickLeases ends leases and writes checkpoints of long ones, while this member leads.
+// tickLeases ends leases and writes checkpoints of long ones, while this member leads. What it
+// proposes is bound to its term: a later leader may have renewed the lease.
 func (s *Server) tickLeases(_ context.Context, now time.Time) {
+	term := s.leading.since()
+	if term == 0 {
+		return
+	}
 	revoke, checkpoints := s.lessor.Tick(now)
 	for _, id := range revoke {
 		s.metrics.LeasesExpired.Inc()
-		s.propose(command.LeaseRevoke, &etcdserverpb.LeaseRevokeRequest{ID: id})
+		s.proposeIn(term, command.LeaseRevoke, &etcdserverpb.LeaseRevokeRequest{ID: id})
 	}
 	if len(checkpoints) == 0 {
 		return
@@ -310,7 +324,7 @@ func (s *Server) tickLeases(_ context.Context, now time.Time) {
 		r.Checkpoints = append(r.Checkpoints,
 			&etcdserverpb.LeaseCheckpoint{ID: c.ID, Remaining_TTL: c.Remaining})
 	}
-	s.propose(command.LeaseCheckpoint, r)
+	s.proposeIn(term, command.LeaseCheckpoint, r)
 }
 
 // tickCompaction proposes an automatic compaction when it is time.
@@ -326,16 +340,24 @@ func (s *Server) tickCompaction(_ context.Context, now time.Time) {
 }
 
 // propose proposes a command that nobody waits for; what fails is tried again by its owner's tick.
-func (s *Server) propose(kind command.Kind, m proto.Message) {
+func (s *Server) propose(kind command.Kind, m proto.Message) { s.proposeIn(0, kind, m) }
+
+// proposeIn is propose for what this member decided as the leader of a term, 0: not as a leader.
+func (s *Server) proposeIn(term uint64, kind command.Kind, m proto.Message) {
 	req, err := proto.Marshal(m)
 	if err != nil {
 		s.fatal(err)
 		return
 	}
-	s.node.Propose(kind, req, func(_ []byte, err error) {
+	done := func(_ []byte, err error) {
 		if err != nil {
 			s.logger.Debug("a proposal of the server was refused",
 				slog.String("kind", kind.String()), slog.Any("error", err))
 		}
-	})
+	}
+	if term == 0 {
+		s.node.Propose(kind, req, done)
+		return
+	}
+	s.node.ProposeAsLeader(term, kind, req, done)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
-	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/wal"
@@ -38,9 +37,9 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	}
 	s.logger.LogAttrs(s.ctx, slog.LevelInfo, "starting an etcd server", s.cfg.Fields(found)...)
 	if found {
-		err = errors.Join(checkLone(img), dir.CheckWAL())
-	} else if img, err = firstImage(s.cfg); err == nil {
-		err = dir.CheckBegin()
+		err = dir.CheckWAL()
+	} else if err = dir.CheckBegin(); err == nil {
+		img, err = s.firstImage()
 	}
 	if err != nil {
 		return nil, err
@@ -72,7 +71,64 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	}
 	st.machine = state.New(img.Local, img, store)
 	st.saved = checkpointed{img.Index, img.Mark, img.CompactRev}
+	if s.cfg.ForceNewCluster {
+		return st, st.forceNewCluster(s)
+	}
 	return st, nil
+}
+
+// forceNewCluster makes this member the only one, with all that its raft log holds: entries of
+// which it does not know whether they were committed too, for some that were acknowledged may be
+// among them (etcd gives those up).
+func (st *stores) forceNewCluster(s *Server) error {
+	if err := replay(st.wal, st.machine); err != nil {
+		return fmt.Errorf("--force-new-cluster: %w", err)
+	}
+	if err := st.machine.Alone(); err != nil {
+		return fmt.Errorf("--force-new-cluster: %w", err)
+	}
+	img := st.machine.Image()
+	payload, err := img.Encode()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(st.log.Sync(), st.dir.BeginInstall(img.Index, img.Term)); err != nil {
+		return err
+	}
+	if err := st.dir.Save(img.Index, payload); err != nil {
+		return err
+	}
+	if err := st.wal.Reset(img.Index, img.Term); err != nil {
+		return err
+	}
+	st.saved = checkpointed{img.Index, img.Mark, img.CompactRev}
+	s.logger.Warn("began a new cluster of this member alone",
+		slog.Uint64("index", img.Index), slog.Int64("revision", img.Rev))
+	return st.dir.EndInstall()
+}
+
+// replayBytes bounds the entries in memory at once.
+const replayBytes = 16 << 20
+
+// replay applies all entries of the raft log behind the machine's index.
+func replay(w *wal.WAL, m *state.Machine) error {
+	var results state.Results
+	for last := w.LastIndex(); m.Index() < last; {
+		entries, err := w.Entries(m.Index()+1, last+1, replayBytes)
+		if err != nil {
+			return err
+		}
+		results.Reset()
+		for _, e := range entries {
+			if _, err := m.ApplyEntry(e, &results); err != nil {
+				return err
+			}
+		}
+		if _, _, err := m.Publish(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prove keeps in mind how far the record log had come: a record is written only after its entry is
@@ -126,6 +182,16 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; "+
 			"restore the member from a backup", datadir.ErrDamaged, first, img.Index)
 	}
+	installed, err := st.dir.Installed()
+	if err != nil {
+		return err
+	}
+	if installed == img.Index && installed > 0 {
+		if err := st.wal.Reset(img.Index, img.Term); err != nil {
+			return err
+		}
+		return st.dir.EndInstall()
+	}
 	if last < img.Index {
 		if !s.cfg.UnsafeNoFsync {
 			return fmt.Errorf("%w: the raft log ends at entry %d, the checkpoint at %d; "+
@@ -148,38 +214,4 @@ func (st *stores) close() error {
 		errs = append(errs, st.log.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// checkLone refuses the data of a cluster that this version cannot be a member of.
-func checkLone(img *state.Image) error {
-	if n := len(img.Members.List()); n != 1 {
-		return fmt.Errorf("the data is of a cluster of %d members; this version of cairn runs "+
-			"clusters of one: start the version that wrote it", n)
-	}
-	return nil
-}
-
-// firstImage is the beginning of the cluster that the flags describe.
-func firstImage(cfg *config.Config) (*state.Image, error) {
-	if cfg.InitialClusterState == config.ClusterExisting {
-		return nil, errors.New("--initial-cluster-state=existing: there is no data in " +
-			cfg.DataDir + ", and this version of cairn runs clusters of one member only; " +
-			"start with --initial-cluster-state=new")
-	}
-	if err := cfg.VerifyBootstrap(); err != nil {
-		return nil, err
-	}
-	urls, err := cfg.Members()
-	if err != nil {
-		return nil, err
-	}
-	cluster := make(map[string][]string, len(urls))
-	for name, u := range urls {
-		cluster[name] = u.Strings()
-	}
-	members, local, err := datadir.FirstMembers(cluster, cfg.InitialClusterToken, cfg.Name)
-	if err != nil {
-		return nil, fmt.Errorf("--initial-cluster: %w", err)
-	}
-	return state.NewImage(local, members), nil
 }

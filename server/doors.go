@@ -32,11 +32,14 @@ const connectionTimeout = 10 * time.Second
 type doors struct {
 	clients *listen.Group
 	metrics *listen.Group // nil: none of their own
+	peers   *listen.Group
 	door    *v3.Door
 	grpc    *grpc.Server
 	inHTTP  *grpc.Server // for gRPC that comes through the HTTP servers: it cannot be drained
 	http    []*http.Server
-	serving sync.WaitGroup
+	// peerHTTP serves the other members, from before clients are served until after.
+	peerHTTP *http.Server
+	serving  sync.WaitGroup
 }
 
 func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
@@ -54,6 +57,20 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 		FS: s.sys.fs, Clock: s.clk, Log: s.logger,
 	}
 	d := &doors{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.closeListeners())
+		}
+	}()
+	peers := options
+	peers.URLs, peers.HTTPURLs = nil, s.cfg.ListenPeerURLs
+	peers.Flag, peers.Endpoint = "listen-peer-urls", "peer"
+	if peers.TLS, err = s.peerListenTLS(); err != nil {
+		return nil, err
+	}
+	if d.peers, err = listen.Open(ctx, peers); err != nil {
+		return nil, err
+	}
 	if d.clients, err = listen.Open(ctx, options); err != nil {
 		return nil, err
 	}
@@ -62,10 +79,31 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 	}
 	options.URLs, options.HTTPURLs = nil, s.cfg.ListenMetricsURLs
 	options.Flag, options.Endpoint = "listen-metrics-urls", "metrics"
-	if d.metrics, err = listen.Open(ctx, options); err != nil {
-		return nil, errors.Join(err, d.clients.Close())
+	d.metrics, err = listen.Open(ctx, options)
+	return d, err
+}
+
+// closeListeners gives the ports free.
+func (d *doors) closeListeners() error {
+	var errs []error
+	for _, g := range []*listen.Group{d.clients, d.metrics, d.peers} {
+		if g != nil {
+			errs = append(errs, g.Close())
+		}
 	}
-	return d, nil
+	return errors.Join(errs...)
+}
+
+// servePeers begins to accept other members.
+func (d *doors) servePeers(s *Server) {
+	d.peerHTTP = listen.HTTPServer(s.peerHandler(s.opsOptions()), nil,
+		s.cfg.MaxConcurrentStreams, s.logger)
+	d.run(s, func() error { return d.peerHTTP.Serve(d.peers.HTTP()) })
+	d.peers.Start()
+	for _, a := range d.peers.Addrs() {
+		s.logger.Info("serving peer traffic", slog.String("address", a.Net.String()),
+			slog.String("url", a.URL))
+	}
 }
 
 // secure says whether some URL asks for TLS.
@@ -86,11 +124,7 @@ func (d *doors) serve(s *Server) (err error) {
 		return err
 	}
 	d.grpc, d.inHTTP = newGRPC(s, d.door), newGRPC(s, d.door)
-	o := ops.Options{
-		Backend: opsBackend{s}, Metrics: s.metrics, Log: s.logger, Clock: s.clk,
-		RequestTimeout: s.cfg.RequestTimeout(), CommandLine: os.Args, Pprof: s.cfg.EnablePprof,
-		HostWhitelist: s.cfg.HostWhitelist, CORS: s.cfg.CORS,
-	}
+	o := s.opsOptions()
 	d.run(s, func() error { return d.grpc.Serve(d.clients.GRPC()) })
 	d.serveHTTP(s, d.clients, ops.ClientHandler(o, nil), d.inHTTP)
 	d.clients.Start()
@@ -103,6 +137,15 @@ func (d *doors) serve(s *Server) (err error) {
 	s.every(time.Duration(s.cfg.ElectionTicks())*s.cfg.Heartbeat(),
 		func(context.Context, time.Time) { d.door.Tick() })
 	return nil
+}
+
+// opsOptions are what the doors of operators are made with.
+func (s *Server) opsOptions() ops.Options {
+	return ops.Options{
+		Backend: opsBackend{s}, Metrics: s.metrics, Log: s.logger, Clock: s.clk,
+		RequestTimeout: s.cfg.RequestTimeout(), CommandLine: os.Args, Pprof: s.cfg.EnablePprof,
+		HostWhitelist: s.cfg.HostWhitelist, CORS: s.cfg.CORS,
+	}
 }
 
 func (d *doors) serveHTTP(s *Server, g *listen.Group, handler, grpc http.Handler) {
@@ -233,6 +276,10 @@ func (d *doors) stop(s *Server) error {
 	}
 	for _, h := range d.http {
 		errs = append(errs, h.Close())
+	}
+	errs = append(errs, d.peers.Close())
+	if d.peerHTTP != nil {
+		errs = append(errs, d.peerHTTP.Close())
 	}
 	d.serving.Wait()
 	return errors.Join(errs...)

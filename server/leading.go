@@ -44,3 +44,13 @@ func (l *leading) applied(m *state.Machine, lessor *upkeep.Lessor, now time.Time
 		l.started = true
 	}
 }
+
+// since is the term in which this member leads with the clocks started, 0 if it does not.
+func (l *leading) since() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.started {
+		return 0
+	}
+	return l.term
+}

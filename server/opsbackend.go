@@ -26,10 +26,13 @@ func (b opsBackend) RaftStatus() any {
 		ID: b.s.stores.machine.Local(), Lead: s.Leader, Vote: s.Vote, Term: s.Term,
 		Commit: s.Commit, Applied: s.Applied, State: s.Role,
 	}
-	if s.IsLeader {
-		status.Progress = map[cairn.MemberID]ops.RaftProgress{
-			status.ID: {Match: s.Commit, Next: s.Commit + 1, State: "StateReplicate"},
-		}
+	peers, err := b.s.node.Peers(b.s.ctx)
+	if err != nil || peers == nil {
+		return status // it stops, or does not lead
+	}
+	status.Progress = make(map[cairn.MemberID]ops.RaftProgress)
+	for id, p := range peers {
+		status.Progress[id] = ops.RaftProgress{Match: p.Match, Next: p.Next, State: p.State}
 	}
 	return status
 }

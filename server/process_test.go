@@ -298,7 +298,8 @@ func TestInUse(t *testing.T) {
 	second, _ := serverArgs(t, data)
 	fails(t, dir, nil, second, 1, "in use by another process", data, "--data-dir")
 	other := filepath.Join(dir, "other")
-	samePort := append([]string{"--data-dir=" + other}, args[1:]...)
+	samePort, _ := serverArgs(t, other)
+	samePort = append(samePort, args[1], args[2]) // the client URLs
 	fails(t, dir, nil, samePort, 1, strings.TrimPrefix(url, "http://"), "address already in use",
 		"--listen-client-urls")
 	if _, err := os.Stat(other); !os.IsNotExist(err) {

@@ -5,7 +5,7 @@
 // # Starting
 //
 //	data directory locked -> checkpoint -> record log -> raft log -> node (applies what is there)
-//	-> a leader, this member published, the cluster version decided -> clients are served
+//	-> peers are served -> a leader, this member published -> clients are served
 //
 // # Failing
 //
@@ -55,6 +55,14 @@ type Server struct {
 	workers sync.WaitGroup
 	failed  chan error
 
+	starting context.Context // ends when the start is given up
+	removing atomic.Bool     // this member was removed from the cluster
+	removed  chan struct{}   // closed when it is to be stopped for that
+
+	cluster *cluster
+	nodeRef atomic.Pointer[node.Node] // the node, for those that may come before it runs
+	install *installer
+
 	stores    *stores
 	node      *node.Node
 	hub       *watch.Hub
@@ -67,6 +75,7 @@ type Server struct {
 	leading   leading
 	doors     *doors
 
+	checkpointMu  sync.Mutex // one checkpoint is made at a time
 	saved         atomic.Pointer[checkpointed]
 	appliedBytes  atomic.Int64 // of entries, since the last checkpoint
 	checkpointDue chan struct{}
@@ -86,7 +95,9 @@ func start(
 ) (_ *Server, err error) {
 	s := &Server{
 		cfg: cfg, logger: logger, sys: sys, clk: sys.clock,
+		starting:      ctx,
 		failed:        make(chan error, 1),
+		removed:       make(chan struct{}),
 		lessor:        upkeep.NewLessor(),
 		damage:        &damageLog{log: logger},
 		checkpointDue: make(chan struct{}, 1),
@@ -108,8 +119,16 @@ func start(
 	if err := s.openData(); err != nil {
 		return nil, err
 	}
+	if err := s.openCluster(); err != nil {
+		return nil, err
+	}
 	if err := s.startNode(); err != nil {
 		return nil, err
+	}
+	s.membersChanged()
+	s.nodeRef.Store(s.node)
+	if s.doors != nil {
+		s.doors.servePeers(s)
 	}
 	s.startBackground()
 	if err := s.publish(ctx); err != nil {
@@ -162,15 +181,20 @@ func (s *Server) startNode() error {
 	if err != nil {
 		return err
 	}
+	s.install = newInstaller(s)
 	s.node, err = node.Start(node.Config{
 		ID: machine.Local(), TickInterval: s.cfg.Heartbeat(), ElectionTicks: s.cfg.ElectionTicks(),
 		RequestTimeout: s.cfg.RequestTimeout(), FirstSequence: first,
-		Log: s.raftLog(), Machine: machine, Clock: s.clk, Logger: logging.Raft(s.logger),
-		Published:     s.published,
-		Leases:        s.leasesChanged,
-		Applied:       s.noteApplied,
-		LeaderChanged: s.leaderChanged,
-		Fatal:         s.fatal,
+		AdvanceTicks: s.advanceTicks(),
+		Log:          s.raftLog(), Machine: machine, Clock: s.clk, Logger: logging.Raft(s.logger),
+		Transport:      s.cluster.transport,
+		Installer:      s.install,
+		Published:      s.published,
+		Leases:         s.leasesChanged,
+		Applied:        s.noteApplied,
+		MembersChanged: s.membersChanged,
+		LeaderChanged:  s.leaderChanged,
+		Fatal:          s.fatal,
 	})
 	if err != nil {
 		return err
@@ -188,8 +212,19 @@ func (s *Server) startNode() error {
 		chunk:  int(s.cfg.MaxRequestBytes),
 		backup: made, damage: s.damage, metrics: s.metrics,
 		ranges: newOutcomes(s.metrics.RangeDuration), prepareDue: s.prepareDue,
+		cluster: s.cluster, leading: &s.leading, timeout: s.cfg.RequestTimeout(),
 	}
 	return nil
+}
+
+// advanceTicks are the ticks of the first election timeout that count as gone: all but one, so that
+// a cluster that starts has a leader soon (etcd: --initial-election-tick-advance). A voter among
+// several waits for its turn: raft draws each timeout at random.
+func (s *Server) advanceTicks() int {
+	if !s.cfg.ElectionTickAdvance || s.cfg.ElectionTicks() <= 2 {
+		return 0
+	}
+	return s.cfg.ElectionTicks() - 1
 }
 
 // randomSequence begins the numbers of this process's proposals where no earlier one's lie.
@@ -235,6 +270,8 @@ func (s *Server) startBackground() {
 	s.background(s.runReclaim)
 	s.background(s.runPrepare)
 	s.background(s.runCatchUp)
+	s.background(s.runHashChecks)
+	s.every(versionTick, s.tickVersion)
 	s.every(leaseTick, s.tickLeases)
 	s.every(compactTick, s.tickCompaction)
 	s.every(watchTick, func(_ context.Context, now time.Time) { s.hub.Tick(now) })
@@ -273,7 +310,7 @@ func (s *Server) publish(ctx context.Context) error {
 				Name: s.cfg.Name, ClientUrls: s.cfg.AdvertiseClientURLs.Strings(),
 			},
 		})
-	if err == nil && s.stores.machine.Members().Version() != version.Cluster {
+	if err == nil && s.stores.machine.Members().Version() == "" {
 		err = s.insist(ctx, command.ClusterVersion,
 			&membershippb.ClusterVersionSetRequest{Ver: version.Cluster})
 	}
@@ -297,7 +334,8 @@ func (s *Server) publish(ctx context.Context) error {
 func (s *Server) insist(ctx context.Context, kind command.Kind, m proto.Message) error {
 	for {
 		err := s.back.proposeAndWait(ctx, kind, m)
-		if !errors.Is(err, cairn.ErrTimeout) || ctx.Err() != nil {
+		again := errors.Is(err, cairn.ErrTimeout) || errors.Is(err, cairn.ErrTimeoutLeaderFailed)
+		if !again || ctx.Err() != nil {
 			return err
 		}
 		s.logger.Warn("still waiting for the log to be applied",
@@ -305,8 +343,29 @@ func (s *Server) insist(ctx context.Context, kind command.Kind, m proto.Message)
 	}
 }
 
-// Stop ends the member: no new requests, the waiting ones told so, files closed.
+// handOverTime is how long a leader that stops waits until another member leads.
+const handOverTime = 500 * time.Millisecond
+
+// handOver gives the leadership away before the member stops, so that the others need not find out
+// that it is gone.
+func (s *Server) handOver() {
+	if s.node == nil || s.back == nil {
+		return
+	}
+	if st := s.node.Status(); !st.IsLeader || st.Voters < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, handOverTime)
+	defer cancel()
+	if err := s.back.HandOver(ctx, 0); err != nil {
+		s.logger.Warn("leadership transfer failed", slog.Any("error", err))
+	}
+}
+
+// Stop ends the member: the leadership given away, no new requests, the waiting ones told so, files
+// closed.
 func (s *Server) Stop() error {
+	s.handOver()
 	var errs []error
 	if s.doors != nil {
 		errs = append(errs, s.doors.stop(s))
@@ -314,6 +373,9 @@ func (s *Server) Stop() error {
 	s.cancel()
 	if s.node != nil {
 		s.node.Stop()
+	}
+	if s.cluster != nil {
+		s.cluster.transport.Close()
 	}
 	s.workers.Wait()
 	if s.stores != nil {

@@ -60,6 +60,14 @@ func NewImage(local uint64, members *member.Set) *Image {
 	return img
 }
 
+// NewJoiner is the image of a member that joins a cluster which runs: nothing was applied, and who
+// votes is not known yet. The leader sends it a state.
+func NewJoiner(local uint64, members *member.Set) *Image {
+	img := NewImage(local, members)
+	img.Index, img.Term, img.Conf = 0, 0, &raftpb.ConfState{}
+	return img
+}
+
 // noCompaction is the compact revision of a store that was never compacted (etcd says -1 too).
 const noCompaction = -1
 
@@ -135,7 +143,8 @@ func DecodeImage(b []byte) (*Image, error) {
 			return nil, fmt.Errorf("%w: field %d: %w", ErrImage, field, err)
 		}
 	}
-	if img.Members == nil || img.Index == 0 || img.Rev < 1 || img.Local == 0 {
+	if img.Members == nil || img.Rev < 1 || img.Local == 0 ||
+		(img.Index == 0) != (len(img.Conf.GetVoters()) == 0) {
 		return nil, fmt.Errorf("%w: fields are missing", ErrImage)
 	}
 	return img, nil

@@ -31,6 +31,7 @@ import (
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // Machine is the replicated state of one member.
@@ -169,6 +170,24 @@ func (m *Machine) header(rev int64) cairn.Header {
 
 // ErrOutOfOrder says that an entry was given that does not follow the last one.
 var ErrOutOfOrder = errors.New("state: log entry out of order")
+
+// ApplyEntry executes a committed entry of any type: Apply or ApplyConf, whose result it returns.
+func (m *Machine) ApplyEntry(
+	e *raftpb.Entry, out *Results,
+) (*raftpb.ConfChangeV2, error) {
+	switch e.GetType() {
+	case raftpb.EntryNormal:
+		return nil, m.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), out)
+	case raftpb.EntryConfChangeV2:
+		var cc raftpb.ConfChangeV2
+		if err := proto.Unmarshal(e.GetData(), &cc); err != nil {
+			return nil, fmt.Errorf("apply entry %d: %w", e.GetIndex(), err)
+		}
+		return m.ApplyConf(e.GetIndex(), e.GetTerm(), &cc, out)
+	}
+	return nil, fmt.Errorf("apply entry %d: entries of type %v are not known to this version",
+		e.GetIndex(), e.GetType())
+}
 
 // Apply executes a committed entry. An error means that the machine cannot go on (the disk failed,
 // a record that the command depends on is damaged, an unknown version wrote the entry): the

@@ -151,3 +151,13 @@ func (m *Machine) TakeMembersChanged() bool {
 	m.changed = false
 	return changed
 }
+
+// Alone makes this member the only one of its cluster, with all that was applied: the others count
+// as removed (etcd's --force-new-cluster). The applier's.
+func (m *Machine) Alone() error {
+	if err := m.members.Alone(m.local); err != nil {
+		return err
+	}
+	m.conf, m.changed = &raftpb.ConfState{Voters: []uint64{m.local}}, true
+	return nil
+}

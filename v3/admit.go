@@ -4,6 +4,7 @@ import (
 	"context"
 	"unicode/utf8"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/cairnkv/cairn"
@@ -36,4 +37,23 @@ func (d *Door) admit(ctx context.Context, kind string) (wantsLeader bool, err er
 		return true, cairn.ErrNoLeader
 	}
 	return true, nil
+}
+
+// admitLearner refuses what a learner does not answer: all but its status, serializable ranges and
+// snapshots (etcd v3rpc/interceptor.go). c is nil for a stream.
+func (d *Door) admitLearner(m *Method, c *call) error {
+	if !d.backend.Learner() {
+		return nil
+	}
+	switch m.Name {
+	case "Status", "Snapshot":
+		if m.Service == pb.Maintenance_ServiceDesc.ServiceName {
+			return nil
+		}
+	case "Range":
+		if c != nil && c.rng.Serializable {
+			return nil
+		}
+	}
+	return cairn.ErrNotForLearner
 }

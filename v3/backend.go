@@ -38,6 +38,9 @@ type Proposer interface {
 	// Leader is the current leader as far as this member knows, 0 if there is none.
 	Leader() cairn.MemberID
 
+	// Learner says whether this member is one: it answers little then.
+	Learner() bool
+
 	// Propose replicates and applies a request. req is the protobuf message that belongs to kind,
 	// already validated by the door; of a LeaseGrant the ID is not 0 and the TTL not below the
 	// minimum. A request beyond the quota is refused with cairn.ErrNoSpace (and raises the alarm),

@@ -33,6 +33,7 @@ type proposal struct {
 // fakeBackend answers everything at once with little, unless a test says otherwise.
 type fakeBackend struct {
 	leader    atomic.Uint64
+	learner   atomic.Bool
 	revision  atomic.Int64
 	barriers  atomic.Int64
 	proposals atomic.Int64
@@ -61,6 +62,8 @@ func (b *fakeBackend) Header() cairn.Header {
 }
 
 func (b *fakeBackend) Leader() cairn.MemberID { return b.leader.Load() }
+
+func (b *fakeBackend) Learner() bool { return b.learner.Load() }
 
 func (b *fakeBackend) Propose(kind command.Kind, req []byte, done func([]byte, error)) {
 	b.proposals.Add(1)

@@ -44,6 +44,9 @@ func (s *service) unary(name string, decode func(c *call) error,
 		var reply any
 		_, err := d.admit(ctx, "unary")
 		if err == nil {
+			err = d.admitLearner(m, req.(*call))
+		}
+		if err == nil {
 			reply, err = serve(ctx, req.(*call))
 		}
 		if err = statusOf(err); err == nil {
@@ -164,6 +167,9 @@ func (s *service) stream(name string, kind MethodKind, serve func(*stream) error
 
 func (d *Door) serveStream(st *stream, serve func(*stream) error) error {
 	wantsLeader, err := d.admit(st.ctx, "stream")
+	if err == nil {
+		err = d.admitLearner(st.method, nil)
+	}
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,10 @@ func run(cfg *config.Config, log *logging.Log) int {
 	case sig := <-signals:
 		stop(s, log.Logger)
 		return raise(sig, log.Logger)
+	case <-s.Removed():
+		stop(s, log.Logger)
+		log.Logger.Info("stopped: this member is no part of the cluster any more")
+		return 0
 	case err := <-s.Failed():
 		// No clean-up: nothing may be answered or written any more.
 		return fail(log.Logger, "the member cannot go on", err)

@@ -17,7 +17,8 @@ type importBan struct {
 
 var importBans = []importBan{
 	{[]string{"net", "net/http", "net/http/pprof", "crypto/tls", "net/rpc", "net/smtp"},
-		[]string{"v3", "ops", "server", "transport", "cli", "bench", "cmd", "internal/link"}, true,
+		[]string{"v3", "ops", "peer", "server", "transport", "cli", "bench", "cmd",
+			"internal/link"}, true,
 		"the network belongs to doors, server and transport; the core gets requests and messages"},
 	{[]string{"log"}, nil, true,
 		"there is no global logger: take a *slog.Logger"},
@@ -74,7 +75,7 @@ var sleepBan = callBan{"time", []string{"Sleep"}, []string{"clock"}, false,
 		"ticker for real processes"}
 
 // goOwners may start goroutines: the owners of loops, and programs.
-var goOwners = []string{"server", "node", "v3", "rpc", "transport", "wal", "cli", "bench", "cmd"}
+var goOwners = []string{"server", "node", "v3", "peer", "rpc", "transport", "wal", "cli", "bench", "cmd"}
 
 const goReason = "goroutines belong to owner packages: write a step that an owner calls, so that " +
 	"the simulator can call it too"

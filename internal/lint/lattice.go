@@ -35,7 +35,7 @@ var layers = []layer{
 		"applying commands is deterministic: it knows neither raft nor clients"},
 	{"owners", []string{"node", "watch", "upkeep", "backup"},
 		"they drive the machine and hand on its events; doors reach them through interfaces"},
-	{"doors", []string{"v3", "ops"},
+	{"doors", []string{"v3", "ops", "peer"},
 		"a door declares the backend that it needs and never sees raft, wal or revlog"},
 	{"assembly", []string{"server"},
 		"the only package that knows everyone"},
@@ -57,7 +57,7 @@ var closed = []struct {
 	to     []string
 	reason string
 }{
-	{[]string{"v3", "ops"}, []string{"wal", "revlog", "checkpoint", "node", "state"},
+	{[]string{"v3", "ops", "peer"}, []string{"wal", "revlog", "checkpoint", "node", "state"},
 		"a door sees the backend that it declares, never raft, wal or revlog"},
 	{[]string{"cli", "bench", "cmd"}, []string{"node", "watch", "state", "lease"},
 		"tools are clients: they go through the API, or read files with the packages of the files"},

@@ -15,9 +15,6 @@ import (
 // resolveTimeout bounds the lookup of host names of --initial-cluster.
 const resolveTimeout = 30 * time.Second
 
-// maxClusterMembers is what this release runs.
-const maxClusterMembers = 1
-
 // Members parses --initial-cluster into the peer URLs of each name, sorted. The error is etcd's.
 func (c *Config) Members() (map[string]URLs, error) {
 	lists := map[string][]string{}
@@ -66,6 +63,10 @@ func (c *Config) verifyBootstrap(ctx context.Context, find lookup) error {
 	if err := c.matchAdvertised(ctx, own, find); err != nil {
 		return err
 	}
+	return c.checkDuplicates(members)
+}
+
+func (c *Config) checkDuplicates(members map[string]URLs) error {
 	seen := map[string]bool{}
 	for _, urls := range members {
 		for _, u := range urls.Strings() {
@@ -75,16 +76,48 @@ func (c *Config) verifyBootstrap(ctx context.Context, find lookup) error {
 			seen[u] = true
 		}
 	}
-	if len(members) > maxClusterMembers {
-		return fmt.Errorf("--initial-cluster names %d members (%s): this release runs a cluster "+
-			"of one member; name only %s", len(members),
-			strings.Join(slices.Sorted(maps.Keys(members)), ", "), c.Name)
-	}
-	if c.InitialClusterState == ClusterExisting {
-		return errors.New("--initial-cluster-state=existing without data: this release cannot " +
-			"join a cluster; use 'new', or name the data directory of the member")
-	}
 	return nil
+}
+
+// VerifyJoin checks --initial-cluster of a member that joins a cluster which runs; as
+// VerifyBootstrap, but for what it advertises: the cluster knows that already.
+func (c *Config) VerifyJoin() error {
+	members, err := c.Members()
+	if err != nil {
+		return err
+	}
+	if _, ok := members[c.Name]; !ok {
+		return fmt.Errorf("couldn't find local name %q in the initial cluster configuration",
+			c.Name)
+	}
+	return c.checkDuplicates(members)
+}
+
+// NameOf is the name that --initial-cluster gives to the member with these peer URLs, if need be
+// after looking up host names.
+func (c *Config) NameOf(peerURLs []string) (string, error) {
+	members, err := c.Members()
+	if err != nil {
+		return "", err
+	}
+	wanted, err := ParseURLs(peerURLs)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
+	defer cancel()
+	last := errors.New("no member of --initial-cluster has these URLs")
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		if slices.Equal(wanted.Strings(), members[name].Strings()) {
+			return name, nil
+		}
+		same, err := sameAddresses(ctx, wanted, members[name], net.DefaultResolver.LookupHost)
+		if same {
+			return name, nil
+		}
+		last = err
+	}
+	return "", last
 }
 
 // matchAdvertised demands that the member advertises what the cluster knows it by, if need be after

@@ -9,6 +9,8 @@
 //	    wal/          package wal; elsewhere with --wal-dir
 //	    tmp/          files of the moment (backups being made); emptied at every start
 //	    reserve       room for a checkpoint on a full disk; given up when one needs it
+//	    incoming/     the state of another member, on its way
+//	    INSTALLING    that state takes the place of this one's: its index
 //	    PROVEN        during a start: the revision that the raft log must reach again
 //	    RESTORING     a restore from a backup began here and did not end
 //

@@ -114,7 +114,7 @@ func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
 		}
 		results.Reset()
 		for _, e := range entries {
-			if err := m.Apply(e.GetIndex(), e.GetTerm(), e.GetData(), &results); err != nil {
+			if _, err := m.ApplyEntry(e, &results); err != nil {
 				return err
 			}
 		}

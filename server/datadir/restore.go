@@ -26,8 +26,10 @@ func Identity(img *state.Image) []byte {
 
 // Begin makes the first checkpoint of an empty directory, with an empty raft log in walLog.
 func (d *Dir) Begin(img *state.Image, walLog *wal.WAL) error {
-	if err := walLog.Reset(img.Index, img.Term); err != nil {
-		return err
+	if img.Index > 0 { // else a joiner: its log begins at the beginning
+		if err := walLog.Reset(img.Index, img.Term); err != nil {
+			return err
+		}
 	}
 	payload, err := img.Encode()
 	if err != nil {
@@ -73,10 +75,6 @@ type RestoreConfig struct {
 // be empty or missing. What a failed restore has made goes again; one that was killed leaves a
 // directory that Open refuses with ErrPartial.
 func Restore(ctx context.Context, fs vfs.FS, cfg RestoreConfig, src backup.Source) (err error) {
-	if n := len(cfg.Members.List()); n != 1 {
-		return fmt.Errorf("--initial-cluster names %d members; this version of cairn runs "+
-			"clusters of one: name this member alone", n)
-	}
 	if _, err := inspect(fs, cfg.DataDir); err != nil {
 		return err
 	}

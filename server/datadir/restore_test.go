@@ -141,12 +141,6 @@ func TestRestoreBump(t *testing.T) {
 
 func TestRestoreRefuses(t *testing.T) {
 	src := ownBackup(t, 3)
-	many, local, err := FirstMembers(map[string][]string{
-		"a": {"http://a:1"}, "b": {"http://b:1"}, "n": {"http://n:1"},
-	}, "token", "n")
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		name   string
 		before func(fs *vfs.Mem, cfg *RestoreConfig)
@@ -166,9 +160,6 @@ func TestRestoreRefuses(t *testing.T) {
 			cfg.WALDir = "logs"
 			write(t, fs, "logs/0000000000000001.wal", "x")
 		}, `wal-dir "logs" not empty`},
-		{"three members", func(_ *vfs.Mem, cfg *RestoreConfig) {
-			cfg.Members, cfg.Local = many, local
-		}, "names 3 members"},
 	} {
 		fs, cfg := vfs.NewMem(), restoreConfig(t)
 		c.before(fs, &cfg)

@@ -1,0 +1,240 @@
+package peer
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strconv"
+
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/member"
+)
+
+// Limits of requests.
+const (
+	// MaxRenewals bounds the leases of one renewal.
+	MaxRenewals = 4096
+	// maxBodyBytes bounds the other requests' bodies.
+	maxBodyBytes = 1 << 20
+)
+
+// Backend is the member as its peers see it. All methods are safe for concurrent use; their
+// errors are as those of v3.Backend.
+type Backend interface {
+	ClusterID() uint64
+	Members() []member.Member
+	// Renew renews leases, cairn.ErrNotLeader if this member does not lead. The result has the
+	// time to live of each in seconds; see Renewed for other values.
+	Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, error)
+	// Lease describes a lease, of which only the leader knows the time; errors as for Renew, and
+	// cairn.ErrLeaseNotFound.
+	Lease(ctx context.Context, id cairn.LeaseID, keys bool) (Lease, error)
+	Promote(ctx context.Context, id cairn.MemberID) ([]member.Member, error)
+	HandOver(ctx context.Context, to cairn.MemberID) error
+	HashKV(ctx context.Context, rev int64) (HashKV, error)
+	// SendSnapshot streams the state as far as the caller lacks it; what that is says the
+	// request, which is opaque here (package snapshot).
+	SendSnapshot(ctx context.Context, w io.Writer, request []byte) error
+}
+
+// Values of a renewal's result that are no time to live.
+const (
+	// NotFound: there is no such lease.
+	NotFound = 0
+	// Ending: it has run out and is being revoked; who asks for it alone waits for the end.
+	Ending = -1
+)
+
+// Lease describes a lease.
+type Lease struct {
+	TTL     int64    `json:"ttl"`     // seconds left
+	Granted int64    `json:"granted"` // seconds as granted
+	Keys    [][]byte `json:"keys,omitempty"`
+}
+
+// HashKV is the hash of what a member retains up to a revision.
+type HashKV struct {
+	Member     uint64 `json:"member_id"`
+	Hash       uint32 `json:"hash"`
+	HashRev    int64  `json:"hash_revision"`
+	CompactRev int64  `json:"compact_revision"`
+	CurrentRev int64  `json:"revision"`
+}
+
+// leaseRequest and hashRequest are the bodies of requests.
+type (
+	leaseRequest struct {
+		ID   int64 `json:"id"`
+		Keys bool  `json:"keys"`
+	}
+	hashRequest struct {
+		Revision int64 `json:"revision"`
+	}
+)
+
+// Headers.
+const (
+	headerCluster = "X-Etcd-Cluster-Id"
+	headerCode    = "X-Cairn-Code"
+)
+
+// door answers peers.
+type door struct {
+	backend Backend
+	log     *slog.Logger
+}
+
+// Handler serves peers' requests.
+func Handler(b Backend, log *slog.Logger) http.Handler {
+	d := &door{b, log}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /members", d.members)
+	mux.HandleFunc("POST /members/promote/{id}", d.promote)
+	mux.HandleFunc("POST /members/hashkv", d.hashKV)
+	mux.HandleFunc("POST /cairn/leases/renew", d.renew)
+	mux.HandleFunc("POST /cairn/leases/ttl", d.lease)
+	mux.HandleFunc("POST /cairn/leader/transfer/{id}", d.handOver)
+	mux.HandleFunc("POST /cairn/snapshot", d.snapshot)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		own := fmt.Sprintf("%x", b.ClusterID())
+		w.Header().Set(headerCluster, own)
+		if got := r.Header.Get(headerCluster); got != "" && got != own && b.ClusterID() != 0 {
+			http.Error(w, "cluster ID mismatch: this member is of "+own,
+				http.StatusPreconditionFailed)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func (d *door) members(w http.ResponseWriter, _ *http.Request) {
+	d.answer(w, d.backend.Members(), nil)
+}
+
+func (d *door) promote(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		fail(w, cairn.ErrMemberNotFound)
+		return
+	}
+	all, err := d.backend.Promote(r.Context(), id)
+	d.answer(w, all, err)
+}
+
+func (d *door) handOver(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	if err != nil {
+		fail(w, cairn.ErrBadTransferee)
+		return
+	}
+	d.answer(w, struct{}{}, d.backend.HandOver(r.Context(), id))
+}
+
+func (d *door) hashKV(w http.ResponseWriter, r *http.Request) {
+	var q hashRequest
+	if !decode(w, r, &q) {
+		return
+	}
+	h, err := d.backend.HashKV(r.Context(), q.Revision)
+	d.answer(w, h, err)
+}
+
+func (d *door) lease(w http.ResponseWriter, r *http.Request) {
+	var q leaseRequest
+	if !decode(w, r, &q) {
+		return
+	}
+	l, err := d.backend.Lease(r.Context(), q.ID, q.Keys)
+	d.answer(w, l, err)
+}
+
+func (d *door) renew(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 8*MaxRenewals))
+	if err != nil || len(body) == 0 || len(body)%8 != 0 {
+		http.Error(w, "the body must be 8 bytes for each lease, at most "+
+			strconv.Itoa(MaxRenewals)+" of them", http.StatusBadRequest)
+		return
+	}
+	var ids []cairn.LeaseID
+	for ; len(body) > 0; body = body[8:] {
+		ids = append(ids, int64(binary.LittleEndian.Uint64(body)))
+	}
+	ttls, err := d.backend.Renew(r.Context(), ids)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	var out []byte
+	for _, ttl := range ttls {
+		out = binary.LittleEndian.AppendUint64(out, uint64(ttl))
+	}
+	w.Header().Set("Content-Type", "application/octet-stream")
+	_, _ = w.Write(out) // a peer that went away cannot be told
+}
+
+func (d *door) snapshot(w http.ResponseWriter, r *http.Request) {
+	have, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	out := &counted{w: w}
+	if err = d.backend.SendSnapshot(r.Context(), out, have); err == nil {
+		return
+	}
+	if out.n == 0 {
+		fail(w, err)
+	}
+	d.log.Warn("failed to send a snapshot", slog.String("to", r.Header.Get("X-Server-From")),
+		slog.Int64("bytes", out.n), slog.Any("error", err))
+	if out.n > 0 {
+		panic(http.ErrAbortHandler) // the receiver must not take the end for the whole
+	}
+}
+
+// counted counts what was written.
+type counted struct {
+	w io.Writer
+	n int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n += int64(n)
+	return n, err
+}
+
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes)).Decode(into)
+	if err != nil {
+		http.Error(w, "the body is no such request: "+err.Error(), http.StatusBadRequest)
+	}
+	return err == nil
+}
+
+// answer sends v as JSON, or the error.
+func (d *door) answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(v); err != nil {
+		d.log.Debug("answer a peer", slog.Any("error", err)) // it went away
+	}
+}
+
+// fail sends an error so that the client can tell which of the API's it is.
+func fail(w http.ResponseWriter, err error) {
+	if api, ok := errors.AsType[*cairn.Error](err); ok {
+		w.Header().Set(headerCode, strconv.FormatUint(uint64(api.Code), 10))
+		http.Error(w, api.Text, http.StatusConflict)
+		return
+	}
+	http.Error(w, err.Error(), http.StatusInternalServerError)
+}

@@ -1,0 +1,144 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/member"
+	"github.com/cairnkv/cairn/peer"
+	"github.com/cairnkv/cairn/server/config"
+	"github.com/cairnkv/cairn/server/datadir"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/transport"
+)
+
+// Bounds of asking the other members before this one starts.
+const (
+	joinTimeout      = 10 * time.Second // for one member's answer (etcd the same)
+	bootstrapTimeout = time.Second      // the same, when it need not be there
+)
+
+// firstImage is where a member without data begins: with the cluster that the flags describe, or as
+// one that joins it.
+func (s *Server) firstImage() (*state.Image, error) {
+	cfg := s.cfg
+	if cfg.InitialClusterState == config.ClusterExisting {
+		if err := cfg.VerifyJoin(); err != nil {
+			return nil, err
+		}
+		return s.joinImage()
+	}
+	if err := cfg.VerifyBootstrap(); err != nil {
+		return nil, err
+	}
+	urls, err := cfg.Members()
+	if err != nil {
+		return nil, err
+	}
+	named := make(map[string][]string, len(urls))
+	for name, u := range urls {
+		named[name] = u.Strings()
+	}
+	members, local, err := datadir.FirstMembers(named, cfg.InitialClusterToken, cfg.Name)
+	if err != nil {
+		return nil, fmt.Errorf("--initial-cluster: %w", err)
+	}
+	if err := s.checkNotBootstrapped(members.ClusterID(), local, urls); err != nil {
+		return nil, err
+	}
+	return state.NewImage(local, members), nil
+}
+
+// others are the peer URLs of --initial-cluster without this member's.
+func (s *Server) others(urls map[string]config.URLs) (list []string) {
+	for name, u := range urls {
+		if name != s.cfg.Name {
+			list = append(list, u.Strings()...)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// ask asks the members at some URLs for the membership, one after the other.
+func (s *Server) ask(urls []string, each time.Duration) (
+	clusterID uint64, all []member.Member, err error,
+) {
+	t, err := s.newTransport(0, 0)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer t.Close()
+	err = errors.New("there is no other member in --initial-cluster")
+	for _, u := range urls {
+		clusterID, all, err = s.askOne(t, u, each)
+		if err == nil {
+			return clusterID, all, nil
+		}
+	}
+	return 0, nil, err
+}
+
+func (s *Server) askOne(t *transport.Transport, url string, timeout time.Duration) (
+	uint64, []member.Member, error,
+) {
+	ctx, cancel := context.WithTimeout(s.starting, timeout)
+	defer cancel()
+	return peer.Members(ctx, t, []string{url})
+}
+
+// checkNotBootstrapped refuses to begin anew as a member that has been one before: it has forgotten
+// what it promised to the others (etcd: isMemberBootstrapped).
+func (s *Server) checkNotBootstrapped(
+	clusterID uint64, local cairn.MemberID, urls map[string]config.URLs,
+) error {
+	running, all, err := s.ask(s.others(urls), bootstrapTimeout)
+	if err != nil || running != clusterID {
+		return nil // nobody runs yet, or another cluster: the streams will tell
+	}
+	for _, m := range all {
+		if m.ID == local && len(m.ClientURLs) == 0 {
+			return nil // it was never started
+		}
+	}
+	return fmt.Errorf("member %x has already been bootstrapped: its data is gone from %s; remove "+
+		"the member from the cluster, add it again and start it with "+
+		"--initial-cluster-state=existing", local, s.cfg.DataDir)
+}
+
+// joinImage asks the cluster who its members are and which of them this one is (etcd:
+// ValidateClusterAndAssignIDs).
+func (s *Server) joinImage() (*state.Image, error) {
+	urls, err := s.cfg.Members()
+	if err != nil {
+		return nil, err
+	}
+	clusterID, all, err := s.ask(s.others(urls), joinTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("cannot fetch cluster info from peer urls: %w", err)
+	}
+	if len(all) != len(urls) {
+		return nil, fmt.Errorf("error validating peerURLs: member count is unequal: the cluster "+
+			"has %d members, --initial-cluster names %d; add this member first (member add), and "+
+			"name all members", len(all), len(urls))
+	}
+	var local cairn.MemberID
+	for _, m := range all {
+		name, err := s.cfg.NameOf(m.PeerURLs)
+		if err != nil {
+			return nil, fmt.Errorf("error validating peerURLs: PeerURLs: no match found for "+
+				"existing member (%x, %v), last resolver error (%w)", m.ID, m.PeerURLs, err)
+		}
+		if name == s.cfg.Name {
+			local = m.ID
+		}
+	}
+	if local == 0 {
+		return nil, fmt.Errorf("couldn't find local name %q in the cluster's members", s.cfg.Name)
+	}
+	return state.NewJoiner(local, member.NewSet(clusterID, all)), nil
+}
