@@ -78,12 +78,18 @@ func (n *Node) take(box *boxes) error {
 func (n *Node) tick(p *proposer) {
 	n.core.Tick()
 	now := n.cfg.Clock.Now()
-	n.waiting.expire(now)
-	n.expireBacklog(p, now)
-	n.expireReads(now)
+	report(n.cfg.ProposalsFailed, n.waiting.expire(now)+n.expireBacklog(p, now))
+	report(n.cfg.ReadsFailed, n.expireReads(now))
 	n.watchDisk(now)
 	if n.ticks++; n.ticks%(snapshotRetry*n.cfg.ElectionTicks) == 0 {
 		n.core.RetrySnapshots()
+	}
+}
+
+// report calls a counter that may be missing.
+func report(count func(n int), n int) {
+	if n > 0 && count != nil {
+		count(n)
 	}
 }
 

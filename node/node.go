@@ -97,6 +97,10 @@ type Config struct {
 	// LeaderChanged is called on the loop when the known leader or the term changed. Of a member
 	// that leads it comes before any entry of that term is applied here.
 	LeaderChanged func(s Status)
+	// ProposalsFailed and ReadsFailed are called on the loop with how many clients were told that
+	// their time was over; SlowRead when a read point has to be asked for again.
+	ProposalsFailed, ReadsFailed func(n int)
+	SlowRead                     func()
 	// Fatal is called once with the error that ends the process; it must not return to normal.
 	Fatal func(err error)
 }
@@ -125,7 +129,7 @@ type Node struct {
 	leaders    atomic.Pointer[chan struct{}] // closed when the known leader or the term changes
 	applied    atomic.Uint64
 	point      atomic.Pointer[point] // the state that was applied last
-	writing    atomic.Int64          // Unix time in ns at which the write under way began; 0: none
+	writing    atomic.Int64          // when the write under way began, in ns from began; 0: none
 	truncateTo atomic.Uint64         // entries up to here are no longer needed
 	unsynced   atomic.Int64          // entries' messages handed to the writer and not yet durable
 	soloReader atomic.Bool           // a lone voter that leads: reads need no round
@@ -138,6 +142,7 @@ type Node struct {
 	passed    map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
 	passing   time.Time       // when it tried last
 
+	began   time.Time
 	stop    chan struct{}
 	stopped sync.WaitGroup
 	once    sync.Once
@@ -159,6 +164,7 @@ func Start(cfg Config) (*Node, error) {
 		visits:    newMailbox[func(*state.Machine)](),
 		waiting:   newWaitTable(),
 		stop:      make(chan struct{}),
+		began:     cfg.Clock.Now(),
 	}
 	n.reads = newReadQueue(cfg.RequestTimeout, cfg.ID, cfg.FirstSequence)
 	n.applied.Store(cfg.Machine.Index())

@@ -187,7 +187,7 @@ func (n *Node) hasRoom() bool {
 }
 
 // expireBacklog answers requests that waited too long for a leader or for room.
-func (n *Node) expireBacklog(p *proposer, now time.Time) {
+func (n *Node) expireBacklog(p *proposer, now time.Time) (clients int) {
 	for _, list := range []*[]proposal{&p.backlog, &p.changes} {
 		late := 0
 		for late < len(*list) && now.Sub((*list)[late].at) > n.cfg.RequestTimeout {
@@ -195,7 +195,9 @@ func (n *Node) expireBacklog(p *proposer, now time.Time) {
 			late++
 		}
 		*list = (*list)[late:]
+		clients += late
 	}
+	return clients
 }
 
 // waitTable holds the clients of entries under way, by sequence number. Guarded by mu: the loop
@@ -278,7 +280,7 @@ func (t *waitTable) trim() {
 }
 
 // expire answers the batches whose time is over.
-func (t *waitTable) expire(now time.Time) {
+func (t *waitTable) expire(now time.Time) (clients int) {
 	t.mu.Lock()
 	var late []*waitingBatch
 	for _, b := range t.order {
@@ -299,8 +301,10 @@ func (t *waitTable) expire(now time.Time) {
 		for _, done := range b.done {
 			done(nil, err)
 		}
+		clients += len(b.done)
 		t.release(b)
 	}
+	return clients
 }
 
 // hasten brings the deadlines of all batches forward to at.

@@ -79,6 +79,9 @@ func (n *Node) stepReads(now time.Time) {
 		}
 	} else if now.Sub(q.asked) >= readRetry {
 		n.askRead(now)
+		if n.cfg.SlowRead != nil {
+			n.cfg.SlowRead()
+		}
 	}
 	applied := n.applied.Load()
 	for len(q.ready) > 0 && q.ready[0].index <= applied {
@@ -107,7 +110,7 @@ func (n *Node) readPoints(states []raft.ReadState) {
 }
 
 // expireReads answers the reads that waited too long.
-func (n *Node) expireReads(now time.Time) {
+func (n *Node) expireReads(now time.Time) (failed int) {
 	q := n.reads
 	late := func(readers []reader) []reader {
 		i := 0
@@ -115,12 +118,14 @@ func (n *Node) expireReads(now time.Time) {
 			i++
 		}
 		answer(readers[:i], cairn.ErrTimeout)
+		failed += i
 		return readers[i:]
 	}
 	q.round = late(q.round)
 	for i := range q.ready {
 		q.ready[i].readers = late(q.ready[i].readers)
 	}
+	return failed
 }
 
 // leaderLost fails the round under way: its point may never come.

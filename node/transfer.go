@@ -62,10 +62,11 @@ func (n *Node) Peers(ctx context.Context) (map[uint64]Peer, error) {
 // watchDisk hands the leadership over when the disk hangs: a leader that cannot write its log takes
 // no proposals, while its heartbeats keep the others from electing one that can.
 func (n *Node) watchDisk(now time.Time) {
-	began := n.writing.Load()
+	since := n.writing.Load()
 	s := n.status.Load()
 	patience := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
-	if began == 0 || !s.IsLeader || s.Lone || now.Sub(time.Unix(0, began)) < patience {
+	hangs := now.Sub(n.began) - time.Duration(since)
+	if since == 0 || !s.IsLeader || s.Lone || hangs < patience {
 		if len(n.passed) > 0 {
 			clear(n.passed)
 		}
@@ -84,6 +85,6 @@ func (n *Node) watchDisk(now time.Time) {
 	}
 	n.passed[to], n.passing = true, now
 	n.cfg.Logger.Warningf("the raft log has not been written for %v: the disk hangs; handing the "+
-		"leadership to %x", now.Sub(time.Unix(0, began)).Round(time.Millisecond), to)
+		"leadership to %x", hangs.Round(time.Millisecond), to)
 	n.core.Transfer(to)
 }

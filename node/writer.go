@@ -61,7 +61,7 @@ func (n *Node) runWriter() {
 func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 	w.responses, w.sends = w.responses[:0], w.sends[:0]
 	sync, entries := false, int64(0)
-	n.writing.Store(n.cfg.Clock.Now().UnixNano())
+	n.writing.Store(max(1, int64(n.cfg.Clock.Since(n.began))))
 	defer n.writing.Store(0)
 	for _, m := range batch {
 		if len(m.GetEntries()) > 0 {

@@ -42,6 +42,7 @@ type Metrics struct {
 	SlowApplies                      prometheus.Counter
 	SlowReadIndexes, ReadIndexFailed prometheus.Counter
 	LearnerPromotions                prometheus.Counter
+	PromotionFailures                *prometheus.CounterVec // by reason
 
 	// Leases.
 	LeasesGranted, LeasesRenewed, LeasesRevoked, LeasesExpired prometheus.Counter

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -19,6 +20,10 @@ import (
 // removedDelay is how long a member goes on after it heard that it was removed: what it has to say
 // to others and to the client that asked for it gets out (etcd: 1 s).
 const removedDelay = time.Second
+
+// ErrRemoved ends the start of a member that was removed from its cluster.
+var ErrRemoved = errors.New("the member has been permanently removed from the cluster; to bring " +
+	"it back, remove its data directory and add it anew with `member add`")
 
 // cluster is what this member has to do with the others.
 type cluster struct {

@@ -194,7 +194,18 @@ func (b *backend) PromoteMember(
 }
 
 // Promote promotes a learner, if this member leads (peer.Backend).
-func (b *backend) Promote(ctx context.Context, id cairn.MemberID) ([]member.Member, error) {
+func (b *backend) Promote(
+	ctx context.Context, id cairn.MemberID,
+) (all []member.Member, err error) {
+	if all, err = b.promote(ctx, id); err == nil {
+		b.metrics.LearnerPromotions.Inc()
+	} else if !errors.Is(err, cairn.ErrNotLeader) {
+		b.metrics.PromotionFailures.WithLabelValues(err.Error()).Inc()
+	}
+	return all, err
+}
+
+func (b *backend) promote(ctx context.Context, id cairn.MemberID) ([]member.Member, error) {
 	peers, err := b.node.Peers(ctx)
 	if err != nil {
 		return nil, err

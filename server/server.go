@@ -194,7 +194,22 @@ func (s *Server) startNode() error {
 		Applied:        s.noteApplied,
 		MembersChanged: s.membersChanged,
 		LeaderChanged:  s.leaderChanged,
-		Fatal:          s.fatal,
+		ProposalsFailed: func(n int) {
+			if m := s.totals.metrics.Load(); m != nil {
+				m.ProposalsFailed.Add(float64(n))
+			}
+		},
+		ReadsFailed: func(n int) {
+			if m := s.totals.metrics.Load(); m != nil {
+				m.ReadIndexFailed.Add(float64(n))
+			}
+		},
+		SlowRead: func() {
+			if m := s.totals.metrics.Load(); m != nil {
+				m.SlowReadIndexes.Inc()
+			}
+		},
+		Fatal: s.fatal,
 	})
 	if err != nil {
 		return err
@@ -299,6 +314,8 @@ func (s *Server) publish(ctx context.Context) error {
 		case err := <-s.failed:
 			s.fatal(err) // for whoever waits for it after us
 			cancel()
+		case <-s.removed:
+			cancel()
 		case <-ctx.Done():
 		}
 	}()
@@ -319,6 +336,8 @@ func (s *Server) publish(ctx context.Context) error {
 		case cause := <-s.failed:
 			s.fatal(cause)
 			return cause
+		case <-s.removed:
+			return ErrRemoved
 		default:
 		}
 		return fmt.Errorf("publish this member to the cluster: %w", err)

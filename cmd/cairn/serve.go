@@ -66,6 +66,10 @@ func run(cfg *config.Config, log *logging.Log) int {
 		}
 		return raise(sig, log.Logger)
 	case r := <-result:
+		if errors.Is(r.err, server.ErrRemoved) {
+			log.Logger.Warn("stopped", slog.Any("error", r.err))
+			return 0 // as etcd: to start it again would be of no use
+		}
 		if r.err != nil {
 			return fail(log.Logger, "failed to start", r.err)
 		}
