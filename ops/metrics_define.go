@@ -83,8 +83,9 @@ func (d definer) consensus(m *Metrics, s Sources) {
 		"The total number of failed read indexes seen.")
 	m.LearnerPromotions = d.counter(server+"learner_promote_successes", "The total number of "+
 		"successful learner promotions while this member is leader.")
-	m.PromotionFailures = d.counters(server+"learner_promote_failures", "The total number of failed learner promotions "+
-		"(likely learner not ready) while this member is leader.", "Reason")
+	m.PromotionFailures = d.counters(server+"learner_promote_failures", "The total number of "+
+		"failed learner promotions (likely learner not ready) while this member is leader.",
+		"Reason")
 
 	const lease = "etcd_debugging_lease_"
 	m.LeasesGranted = d.counter(lease+"granted_total", "The total number of granted leases.")
