@@ -198,13 +198,26 @@ func TestForeignMessages(t *testing.T) {
 	p.write([]byte("x"))
 }
 
-// TestReplacedStream: a second stream of a peer takes the first one's place, and comes after it.
+// TestReplacedStream: a second stream of a peer takes the first one's place, and nothing of it is
+// delivered before the first one's delivery has ended.
 func TestReplacedStream(t *testing.T) {
 	var running, most atomic.Int32
+	late := make(chan struct{}, 1)
 	b := newMember(t, 2, func(o *Options) {
 		deliver := o.Deliver
 		o.Deliver = func(from uint64, messages []*raftpb.Message) {
 			most.Store(max(most.Load(), running.Add(1)))
+			if messages[0].GetIndex() == 1 {
+				select {
+				case <-late: // the second stream did not wait
+				case <-time.After(100 * time.Millisecond):
+				}
+			} else {
+				select {
+				case late <- struct{}{}:
+				default:
+				}
+			}
 			deliver(from, messages)
 			running.Add(-1)
 		}
@@ -217,6 +230,9 @@ func TestReplacedStream(t *testing.T) {
 		}
 		p.write(frame(t, message(1, 2, 10*i+1, 0)))
 		p.write(frame(t, message(1, 2, 10*i+2, 0)))
+		if i == 0 {
+			eventually(t, "the first is delivered", func() bool { return running.Load() == 1 })
+		}
 	}
 	eventually(t, "arrived", func() bool {
 		got := b.messages()

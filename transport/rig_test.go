@@ -400,3 +400,12 @@ func fakePeer(t testing.TB, answer func(conn net.Conn)) string {
 func tlsOf(c *tls.Config) func() (*tls.Config, error) {
 	return func() (*tls.Config, error) { return c, nil }
 }
+
+// welcome answers a handshake of a member as m does.
+func (m *member) welcome(conn net.Conn, to uint64) {
+	h := http.Header{}
+	m.identify(h, to)
+	var text strings.Builder
+	_ = h.Write(&text)
+	_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n"+text.String()+"\r\n")
+}

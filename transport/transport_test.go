@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -212,11 +211,7 @@ func TestSilence(t *testing.T) {
 	// This one answers the handshake and no ping.
 	mute := newMember(t, 3, nil)
 	b.SetPeers(map[uint64][]string{3: {fakePeer(t, func(conn net.Conn) {
-		h := http.Header{}
-		mute.identify(h, 2)
-		var text strings.Builder
-		_ = h.Write(&text)
-		_, _ = fmt.Fprintf(conn, "HTTP/1.1 101 Switching Protocols\r\n%s\r\n", text.String())
+		mute.welcome(conn, 2)
 		_, _ = io.Copy(io.Discard, conn)
 	})}})
 	eventually(t, "active", func() bool { return !b.ActiveSince(3).IsZero() })
@@ -290,7 +285,19 @@ func TestBackoff(t *testing.T) {
 	var hits atomic.Int32
 	fake := fakePeer(t, func(net.Conn) { hits.Add(1) })
 	a.SetPeers(map[uint64][]string{2: {fake}})
-	attempts := int32(0)
+	attempts := checkPauses(t, f)
+	eventually(t, "all came", func() bool { return hits.Load() >= attempts })
+	if n := a.log.count("cannot connect to the peer"); n != 1 {
+		t.Errorf("%d lines:\n%s", n, a.log)
+	}
+	if n := a.losses(2); n != 0 {
+		t.Errorf("%d losses although nothing was sent", n)
+	}
+}
+
+// checkPauses demands the pauses of both streams, and returns how many attempts that makes.
+func checkPauses(t *testing.T, f *frozen) (attempts int32) {
+	t.Helper()
 	for _, ms := range []time.Duration{100, 200, 400, 800, 1000, 1000} {
 		want := ms * time.Millisecond
 		if x, y := <-f.timers, <-f.timers; x != want || y != want {
@@ -303,13 +310,16 @@ func TestBackoff(t *testing.T) {
 		}
 		f.Advance(1)
 	}
-	eventually(t, "all came", func() bool { return hits.Load() >= attempts })
-	if n := a.log.count("cannot connect to the peer"); n != 1 {
-		t.Errorf("%d lines:\n%s", n, a.log)
-	}
-	if n := a.losses(2); n != 0 {
-		t.Errorf("%d losses although nothing was sent", n)
-	}
+	return attempts
+}
+
+// TestShortLife: streams that break as soon as they stand are dialled as rarely.
+func TestShortLife(t *testing.T) {
+	f := newFrozen()
+	a := newMember(t, 1, func(o *Options) { o.Clock = f })
+	peer := newMember(t, 2, nil)
+	a.SetPeers(map[uint64][]string{2: {fakePeer(t, func(conn net.Conn) { peer.welcome(conn, 1) })}})
+	checkPauses(t, f)
 }
 
 // TestHurry: a peer that comes to us is dialled at once.
