@@ -135,13 +135,19 @@ func (p *Process) Stop(sig syscall.Signal) error {
 	if err := p.Signal(sig); err != nil {
 		return err
 	}
+	return p.AwaitEnd()
+}
+
+// AwaitEnd waits for the end of a process that was told to end. One that goes on is an error.
+func (p *Process) AwaitEnd() error {
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
 	case <-p.done:
 		return nil
 	case <-timer.C:
-		return fmt.Errorf("the server still runs %v after %v\n%s", stopTimeout, sig, p.log.tail())
+		return fmt.Errorf("the server still runs %v after the signal to end\n%s", stopTimeout,
+			p.log.tail())
 	}
 }
 

@@ -33,7 +33,7 @@ type Member struct {
 	Name     string
 	PeerURL  string // of its proxy
 	Paused   bool
-	ended    bool // by Kill or Stop
+	ended    bool // by Kill, Stop or Quit
 	dir      string
 	endpoint string // for clients
 	peer     string // address that it listens on for its peers
@@ -206,6 +206,12 @@ func (m *Member) Kill() error {
 func (m *Member) Stop() error {
 	m.ended = true
 	return m.Process.Stop(syscall.SIGTERM)
+}
+
+// Quit sends SIGTERM and does not wait: clients are to see what happens until the end.
+func (m *Member) Quit() error {
+	m.ended = true
+	return m.Signal(syscall.SIGTERM)
 }
 
 // Launch starts the process and does not wait until it serves clients.

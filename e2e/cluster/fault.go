@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -13,12 +14,15 @@ const (
 	// slowLine is the delay of a slow line, one way: more than a heartbeat, less than an election.
 	slowLine = 300 * time.Millisecond
 
-	// probeTimeout bounds one put of those that measure when the service is back.
+	// probeTimeout bounds one put of those that measure when the service is back, and probeEvery
+	// is between two of them: at most 20 for each member are underway.
 	probeTimeout = time.Second
+	probeEvery   = 50 * time.Millisecond
 )
 
-// Fault is something that happens to a cluster. It returns the members of which at least one has
-// to serve clients while it lasts, or none if no quorum is left. Recover undoes any of them.
+// Fault is something that happens to a cluster. It returns the members that are still in touch with
+// a quorum: at least one of them has to serve clients while it lasts, and no other may. Recover
+// undoes any of them.
 type Fault struct {
 	Name    string
 	Members int // that a cluster must have for it
@@ -75,7 +79,7 @@ func (s *Scene) separate(one, two []*Member) {
 
 // Faults are all that there are.
 func Faults() []Fault {
-	return slices.Concat(processFaults(), networkFaults(), combinedFaults())
+	return slices.Concat(processFaults(), partitionFaults(), lineFaults(), combinedFaults())
 }
 
 // processFaults happen to members.
@@ -88,10 +92,10 @@ func processFaults() []Fault {
 			return s.Followers, s.Leader.Kill()
 		}},
 		{"stop the leader", 3, func(s *Scene) ([]*Member, error) {
-			return s.Followers, s.Leader.Stop()
+			return s.Followers, s.Leader.Quit()
 		}},
 		{"stop a follower", 3, func(s *Scene) ([]*Member, error) {
-			return append(s.Followers[1:], s.Leader), s.Followers[0].Stop()
+			return append(s.Followers[1:], s.Leader), s.Followers[0].Quit()
 		}},
 		{"kill a majority", 3, func(s *Scene) ([]*Member, error) {
 			return nil, each((*Member).Kill, s.all()[:s.minority()+1]...)
@@ -116,8 +120,8 @@ func processFaults() []Fault {
 	}
 }
 
-// networkFaults happen between members.
-func networkFaults() []Fault {
+// partitionFaults part members from each other, both ways.
+func partitionFaults() []Fault {
 	return []Fault{
 		{"isolate a follower", 3, func(s *Scene) ([]*Member, error) {
 			s.Mesh.Isolate(s.Followers[0].Name)
@@ -144,6 +148,29 @@ func networkFaults() []Fault {
 			s.separate(few, many)
 			return many, nil
 		}},
+		{"a bridge of one follower", 3, func(s *Scene) ([]*Member, error) {
+			half := (len(s.Followers) - 1) / 2
+			one := append([]*Member{s.Leader}, s.Followers[1:1+half]...)
+			s.separate(one, s.Followers[1+half:])
+			return s.all(), nil
+		}},
+		{"a ring", 5, func(s *Scene) ([]*Member, error) {
+			all := s.all()
+			for i, m := range all {
+				for j := i + 2; j < len(all); j++ {
+					if i > 0 || j < len(all)-1 {
+						s.separate([]*Member{m}, []*Member{all[j]})
+					}
+				}
+			}
+			return all, nil
+		}},
+	}
+}
+
+// lineFaults happen to single lines, in one direction.
+func lineFaults() []Fault {
+	return []Fault{
 		{"the leader hears nobody", 3, func(s *Scene) ([]*Member, error) {
 			for _, m := range s.Followers {
 				s.Mesh.Cut(m.Name, s.Leader.Name)
@@ -163,23 +190,6 @@ func networkFaults() []Fault {
 		{"the leader does not hear a follower", 3, func(s *Scene) ([]*Member, error) {
 			s.Mesh.Cut(s.Followers[0].Name, s.Leader.Name)
 			return s.all(), nil
-		}},
-		{"a bridge of one follower", 3, func(s *Scene) ([]*Member, error) {
-			half := (len(s.Followers) - 1) / 2
-			one := append([]*Member{s.Leader}, s.Followers[1:1+half]...)
-			s.separate(one, s.Followers[1+half:])
-			return s.all(), nil
-		}},
-		{"a ring", 5, func(s *Scene) ([]*Member, error) {
-			all := s.all()
-			for i, m := range all {
-				for j := i + 2; j < len(all); j++ {
-					if i > 0 || j < len(all)-1 {
-						s.separate([]*Member{m}, []*Member{all[j]})
-					}
-				}
-			}
-			return all, nil
 		}},
 		{"slow lines of the leader", 3, func(s *Scene) ([]*Member, error) {
 			for _, m := range s.Followers {
@@ -226,7 +236,8 @@ func combinedFaults() []Fault {
 			return s.all(), nil
 		}},
 		{"kill two followers, pause one", 5, func(s *Scene) ([]*Member, error) {
-			return nil, errors.Join(each((*Member).Kill, s.Followers[:2]...), s.Followers[2].Pause())
+			return nil, errors.Join(s.Followers[0].Kill(), s.Followers[1].Kill(),
+				s.Followers[2].Pause())
 		}},
 	}
 }
@@ -239,6 +250,11 @@ func (c *Cluster) Recover(ctx context.Context) error {
 	for _, m := range c.Members() {
 		if m.Paused {
 			if err := m.Resume(); err != nil {
+				return fmt.Errorf("%s: %w", m.Name, err)
+			}
+		}
+		if m.ended {
+			if err := m.AwaitEnd(); err != nil {
 				return fmt.Errorf("%s: %w", m.Name, err)
 			}
 		}
@@ -255,29 +271,75 @@ func (c *Cluster) Recover(ctx context.Context) error {
 	return Await(ctx, started...)
 }
 
-// FirstPut returns how long it takes until a put through any of some members succeeds.
+// FirstPut returns how long it takes until a put through any of some members succeeds. One is sent
+// to each of them every probeEvery, so that an answer is not missed for waiting on a lost one.
 func FirstPut(ctx context.Context, members []*Member, limit time.Duration) (time.Duration, error) {
 	begin := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	results := make(chan error, len(members))
+	results := make(chan error, 1) // of the latest failure, or of the success that ends all
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	put := func(m *Member) {
+		call, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		_, err := m.client.Put(call, "probe", m.Name)
+		select {
+		case results <- err:
+		case <-ctx.Done():
+		}
+	}
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	last := errors.New("no put was answered")
+	for {
+		for _, m := range members {
+			tasks.Go(func() { put(m) })
+		}
+		for next := false; !next; {
+			select {
+			case err := <-results:
+				if err == nil {
+					return time.Since(begin), nil
+				}
+				last = err
+			case <-tick.C:
+				next = true
+			case <-ctx.Done():
+				return time.Since(begin), fmt.Errorf("no put succeeded within %v: %w", limit, last)
+			}
+		}
+	}
+}
+
+// apart returns the members that run and are not among those that serve.
+func (c *Cluster) apart(serving []*Member) []*Member {
+	return slices.DeleteFunc(c.Members(), func(m *Member) bool {
+		return !m.Running() || m.ended || m.Paused || slices.Contains(serving, m)
+	})
+}
+
+// AnyAnswers returns one of some members that answers a linearizable read in the time of a probe,
+// or nil.
+func AnyAnswers(ctx context.Context, members []*Member) *Member {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	results := make(chan *Member, len(members))
 	for _, m := range members {
 		go func() {
-			results <- Retry(ctx, limit, func(ctx context.Context) error {
-				ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-				defer cancel()
-				_, err := m.client.Put(ctx, "probe", m.Name)
-				return err
-			})
+			if _, err := m.client.Get(ctx, "health"); err != nil {
+				results <- nil
+			} else {
+				results <- m
+			}
 		}()
 	}
-	var errs []error
+	var answers *Member
 	for range members {
-		err := <-results
-		if err == nil {
-			return time.Since(begin), nil
+		if m := <-results; m != nil {
+			answers = m
 		}
-		errs = append(errs, err)
 	}
-	return time.Since(begin), errors.Join(errs...)
+	return answers
 }

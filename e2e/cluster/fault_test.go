@@ -94,7 +94,8 @@ func (h *hunt) start(working, watching context.Context) {
 	}
 	add("all", roamers, h.cluster.Endpoints()...)
 	for i := range tenantCount {
-		l := &tenants{clients: clients, number: i, rng: rand.New(rand.NewPCG(h.seed, uint64(1000+i)))}
+		l := &tenants{clients: clients, number: i,
+			rng: rand.New(rand.NewPCG(h.seed, uint64(1000+i)))}
 		h.tenants = append(h.tenants, l)
 		h.tasks.Go(func() { l.run(working) })
 	}
@@ -130,6 +131,10 @@ func (h *hunt) strike(f Fault) {
 		}
 	}
 	pause(ctx, holdMin+time.Duration(h.rng.Int64N(int64(holdMax-holdMin))))
+	if m := AnyAnswers(ctx, h.cluster.apart(serving)); m != nil {
+		h.t.Errorf("%s: %s has no quorum, but answers a linearizable read (seed %d)", f.Name,
+			m.Name, h.seed)
+	}
 	ended := time.Now()
 	if err := h.cluster.Recover(ctx); err != nil {
 		h.t.Fatalf("%s: recover: %v (seed %d)", f.Name, err, h.seed)
@@ -182,6 +187,7 @@ func (h *hunt) extend() {
 // TestFaults lets one fault after the other come over a cluster under load, and then holds
 // everything that any client was told against the history.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	h := newHunt(t, *flagMembers)
 	working, stop := context.WithCancel(t.Context())
 	defer stop()

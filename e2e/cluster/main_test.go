@@ -20,10 +20,11 @@ var (
 	flagMembers  = flag.Int("members", 3, "members of a cluster, 3 or 5")
 	flagDuration = flag.Duration("duration", 12*time.Second, "for how long faults come; the last "+
 		"one is seen through, and the checks come after it")
-	flagSeed = flag.Uint64("seed", 0, "seed of faults and load; 0 for one that is printed")
-	flagOnly = flag.String("fault", "", "only faults with this in their names")
-	flagKeep = flag.Bool("keep", false, "keep data and logs of tests that pass, too")
-	flagWide = flag.Int("writes", 20_000, "writes while a member is away, in the catch-up test")
+	flagSeed   = flag.Uint64("seed", 0, "seed of faults and load; 0 for one that is printed")
+	flagOnly   = flag.String("fault", "", "only faults with this in their names")
+	flagKeep   = flag.Bool("keep", false, "keep data and logs of tests that pass, too")
+	flagWrites = flag.Int("writes", 5_000, "writes that a member misses, in the catch-up test")
+	flagGrown  = flag.Int("grown", 3, "members to grow to, in the test of changes of membership")
 )
 
 // clientLogEnv sets from which level on etcd's client logs to standard error.
@@ -37,9 +38,13 @@ var built struct {
 	err  error
 }
 
-// TestMain removes what was built.
+// TestMain silences clients and removes what was built.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// The clients' complaints about each fault help nobody.
+	if err := os.Setenv(clientLogEnv, "fatal"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	code := m.Run()
 	if err := os.RemoveAll(built.dir); built.dir != "" && err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -72,7 +77,6 @@ func program(t *testing.T) string {
 // if the test fails.
 func newCluster(t *testing.T, n int, args ...string) *Cluster {
 	t.Helper()
-	t.Setenv(clientLogEnv, "fatal") // the clients' complaints about each fault help nobody
 	dir, err := os.MkdirTemp("", "cairn-"+t.Name()+"-")
 	if err != nil {
 		t.Fatal(err)
