@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func damage(dir string) error {
 		return err
 	}
 	// The file may be longer than what is in it.
-	used := len(strings.TrimRight(string(data), "\x00"))
+	used := len(bytes.TrimRight(data, "\x00"))
 	for i := used / 2; i < min(used, used/2+damagedBytes); i++ {
 		data[i] ^= 0xff
 	}
@@ -210,4 +211,27 @@ func catchUp(t *testing.T, c *Cluster, m *Member, a absence, clients []*clientv3
 		"meanwhile, %d with a retry, the longest %v", a.name, *flagWrites,
 		took.Round(time.Millisecond), passed, after-before, puts, retried,
 		longest.Round(time.Millisecond))
+}
+
+// TestDamage looks at what damage does to files.
+func TestDamage(t *testing.T) {
+	dir := t.TempDir()
+	large := append(bytes.Repeat([]byte{7}, 3*damagedBytes), make([]byte, damagedBytes)...)
+	for name, data := range map[string][]byte{"large": large, "small": {7}} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := damage(dir); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"large": damagedBytes, "small": 0} {
+		data, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Count(data, []byte{0xf8}); got != want {
+			t.Errorf("%d bytes of %s were flipped, want %d", got, name, want)
+		}
+	}
 }

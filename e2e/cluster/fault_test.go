@@ -51,7 +51,8 @@ type hunt struct {
 	lockers  lockers
 	tasks    sync.WaitGroup // clients that change something
 	watches  sync.WaitGroup
-	pauses   []time.Duration
+	served   []time.Duration // of each fault: until the first put of a prober
+	gaps     []time.Duration // of each fault: the longest without a write of the clients
 }
 
 // newHunt starts a cluster; its clients come with start.
@@ -120,13 +121,15 @@ func (h *hunt) strike(f Fault) {
 	ctx := h.t.Context()
 	scene, err := NewScene(ctx, h.cluster, h.rng)
 	h.must(err)
+	h.recorder.Gap()
+	began := time.Now()
 	serving, err := f.Inject(scene)
 	if err != nil {
 		h.t.Fatalf("%s: %v (seed %d)", f.Name, err, h.seed)
 	}
-	var away time.Duration
+	var served time.Duration
 	if len(serving) > 0 {
-		if away, err = FirstPut(ctx, serving, backTimeout); err != nil {
+		if served, err = FirstPut(ctx, serving, backTimeout); err != nil {
 			h.t.Errorf("%s: no member serves clients: %v (seed %d)", f.Name, err, h.seed)
 		}
 	}
@@ -143,15 +146,19 @@ func (h *hunt) strike(f Fault) {
 	h.must(err)
 	back := time.Since(ended)
 	h.must(h.cluster.Healthy(ctx))
-	if len(serving) == 0 {
-		away = back
-	}
-	h.pauses = append(h.pauses, away)
+	well := time.Since(ended)
 	h.epoch.Add(1)
 	h.extend()
-	h.t.Logf("%6.1f s  %-46s served after %4d ms, all well %4d ms after its end, revision %d",
-		time.Since(h.recorder.began).Seconds(), f.Name, away.Milliseconds(),
-		time.Since(ended).Milliseconds(), h.history.Revision)
+	// Without a quorum, the time of the fault itself is no pause of the cluster's.
+	gap := h.recorder.Gap()
+	if len(serving) == 0 {
+		gap -= ended.Sub(began)
+		served = back
+	}
+	h.served, h.gaps = append(h.served, served), append(h.gaps, gap)
+	h.t.Logf("%6.1f s  %-46s serves after %4d ms, no write for %4d ms, all well %4d ms after its "+
+		"end, revision %d", time.Since(h.recorder.began).Seconds(), f.Name, served.Milliseconds(),
+		gap.Milliseconds(), well.Milliseconds(), h.history.Revision)
 	pause(ctx, calm)
 }
 
@@ -216,10 +223,12 @@ func TestFaults(t *testing.T) {
 	h.tasks.Wait()
 	h.settle()
 	h.check()
-	slices.Sort(h.pauses)
-	t.Logf("%d faults: no service for %v in the middle, %v at worst", len(h.pauses),
-		h.pauses[len(h.pauses)/2].Round(time.Millisecond),
-		h.pauses[len(h.pauses)-1].Round(time.Millisecond))
+	slices.Sort(h.served)
+	slices.Sort(h.gaps)
+	middle, last, unit := len(h.gaps)/2, len(h.gaps)-1, time.Millisecond
+	t.Logf("%d faults: served again after %v in the middle, %v at worst; no write of any client "+
+		"for %v in the middle, %v at worst", len(h.gaps), h.served[middle].Round(unit),
+		h.served[last].Round(unit), h.gaps[middle].Round(unit), h.gaps[last].Round(unit))
 }
 
 // settle waits until leases have run out and nothing changes any more, and reads the last of the

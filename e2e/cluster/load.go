@@ -20,7 +20,7 @@ const (
 	keysOfEpoch = 6
 
 	// opTimeout bounds a worker's request, thinkTime is its pause after each.
-	opTimeout = 3 * time.Second
+	opTimeout = 1500 * time.Millisecond
 	thinkTime = 8 * time.Millisecond
 )
 

@@ -87,8 +87,10 @@ type Recorder struct {
 	Ledger *e2e.Ledger
 	began  time.Time
 
-	mu  sync.Mutex // guards ops
-	ops []*Op
+	mu    sync.Mutex // guards the fields below
+	ops   []*Op
+	acked time.Duration // when the last write was acknowledged
+	gap   time.Duration // the longest between two such moments
 }
 
 // NewRecorder returns a recorder whose ledger knows the keys under prefix.
@@ -130,7 +132,19 @@ func (r *Recorder) Answered(revision int64, ops ...*Op) {
 	}
 	if o := ops[0]; o.attempt != nil {
 		r.Ledger.Acked(o.attempt, revision, o.writes())
+		r.gap = max(r.gap, end-r.acked)
+		r.acked = max(r.acked, end)
 	}
+}
+
+// Gap returns the longest time without an acknowledged write of any client since the last call,
+// up to now.
+func (r *Recorder) Gap() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gap := max(r.gap, time.Since(r.began)-r.acked)
+	r.gap = 0
+	return gap
 }
 
 // Unanswered notes that the request of operations failed: it may or may not have been done.
