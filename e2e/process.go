@@ -45,6 +45,12 @@ func NewProcess(program, logPath string, args ...string) *Process {
 // SetArgs sets the arguments of the next start.
 func (p *Process) SetArgs(args ...string) { p.args = args }
 
+// Args returns the arguments of the next start.
+func (p *Process) Args() []string { return p.args }
+
+// Status is the exit status of a process that has ended, -1 if a signal ended it.
+func (p *Process) Status() int { return p.cmd.ProcessState.ExitCode() }
+
 // Launch starts the process and does not wait until it serves clients: Await does.
 func (p *Process) Launch() error {
 	if p.Running() {
