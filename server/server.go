@@ -76,6 +76,7 @@ type Server struct {
 	doors     *doors
 
 	checkpointMu  sync.Mutex // one checkpoint is made at a time
+	trail         trail      // of checkpoints; checkpointMu guards it
 	saved         atomic.Pointer[checkpointed]
 	appliedBytes  atomic.Int64 // of entries, since the last checkpoint
 	checkpointDue chan struct{}
@@ -167,6 +168,7 @@ func (s *Server) openData() error {
 		return errors.Join(err, dir.Close())
 	}
 	s.saved.Store(&s.stores.saved)
+	s.trail = trail{{index: s.stores.saved.index}}
 	s.logger.Info("opened the data directory", slog.String("data-dir", s.cfg.DataDir),
 		slog.Uint64("checkpoint-index", s.stores.saved.index),
 		slog.Int64("revision", s.stores.machine.Store().Rev()),
