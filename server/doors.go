@@ -43,7 +43,7 @@ type doors struct {
 }
 
 func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
-	tls, err := listen.TLSFrom(s.cfg.ClientTLS)
+	tls, err := listen.ClientTLS(s.cfg, s.sys.fs, s.clk, s.logger)
 	if err != nil {
 		return nil, err
 	}

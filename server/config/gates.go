@@ -34,7 +34,7 @@ func gateTable() []Gate {
 		{"LeaseCheckpoint", "ALPHA", true, true},
 		{"LeaseCheckpointPersist", "ALPHA", true, true},
 		{"PriorityRequest", "ALPHA", false, false},
-		{"SetMemberLocalAddr", "ALPHA", false, false},
+		{"SetMemberLocalAddr", "ALPHA", false, true},
 		{"StopGRPCServiceOnDefrag", "ALPHA", false, false},
 		{"TxnModeWriteWithSharedBuffer", "BETA", true, false},
 	}

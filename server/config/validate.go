@@ -32,7 +32,7 @@ var ErrRotation = errors.New("--log-outputs requires a single file path when " +
 func (c *Config) validate() error {
 	for _, check := range []func() error{
 		c.validateLog, c.validateURLs, c.validateTimes, c.validateCompaction, c.validateGates,
-		c.ClientTLS.validate, c.validateClientTLS, c.validateMisc,
+		c.ClientTLS.validate, c.validateClientTLS, c.validatePeerTLS, c.validateMisc,
 	} {
 		if err := check(); err != nil {
 			return err
