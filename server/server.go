@@ -135,7 +135,7 @@ func start(
 	if err := s.publish(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.stores.checkProven(); err != nil {
+	if err := errors.Join(s.stores.checkProven(), s.checkAtStart(ctx)); err != nil {
 		return nil, err
 	}
 	s.logger.Info("ready to serve client requests")

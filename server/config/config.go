@@ -62,6 +62,8 @@ type Config struct {
 	CompactionBatchLimit    int    // 0 is the default; see BatchLimit
 	CompactionSleep         time.Duration
 	WatchProgressInterval   time.Duration
+	CorruptCheckTime        time.Duration // between comparisons of data; see HashInterval
+	HashCheckTime           time.Duration
 	WarningApply            time.Duration
 	WarningUnaryRequest     time.Duration
 
@@ -195,6 +197,17 @@ func (c *Config) ProgressInterval() time.Duration {
 		return defaultProgress
 	}
 	return c.WatchProgressInterval
+}
+
+// HashInterval is the time between comparisons of the members' data; 0 is never.
+func (c *Config) HashInterval() time.Duration {
+	switch {
+	case c.CorruptCheckTime > 0:
+		return c.CorruptCheckTime
+	case c.Gates.Enabled("CompactHashCheck"):
+		return c.HashCheckTime
+	}
+	return 0
 }
 
 // Extensive says whether the histograms of gRPC latencies are kept.

@@ -72,7 +72,7 @@ func TestSampleFile(t *testing.T) {
 			"nearest=heartbeat-interval",
 		"INFO loaded server configuration, other configuration command line flags and " +
 			"environment variables will be ignored if provided path=conf.yml",
-		"WARN feature gate is accepted and has no effect yet name=InitialCorruptCheck",
+		"WARN feature gate is accepted and has no effect yet name=PriorityRequest",
 	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("want once %q in\n%s", want, got)

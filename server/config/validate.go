@@ -61,10 +61,8 @@ func (p *parser) validateIdle() error {
 		return errors.New("multiple discovery or bootstrap flags are set. Choose one of " +
 			`"initial-cluster", "discovery-endpoints" or "discovery-srv"`)
 	}
-	if s, ok := p.idle["compact-hash-check-time"]; ok {
-		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
-			return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", d)
-		}
+	if d := p.cfg.HashCheckTime; d <= 0 {
+		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", d)
 	}
 	return nil
 }

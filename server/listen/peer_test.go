@@ -225,7 +225,9 @@ func startPeer(t *testing.T, fs vfs.FS, id uint64, flags config.TLS) *raftPeer {
 func (p *raftPeer) urls() []string { return []string{"https://" + p.addr(0)} }
 
 // reaches says whether a message comes from p to q within the time.
-func (p *raftPeer) reaches(t *testing.T, q *raftPeer, from, to, index uint64, within time.Duration) bool {
+func (p *raftPeer) reaches(
+	t *testing.T, q *raftPeer, from, to, index uint64, within time.Duration,
+) bool {
 	t.Helper()
 	p.SetPeers(map[uint64][]string{to: q.urls()})
 	ticker := time.NewTicker(5 * time.Millisecond)
