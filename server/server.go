@@ -229,6 +229,7 @@ func (s *Server) startNode() error {
 		chunk:  int(s.cfg.MaxRequestBytes),
 		backup: made, damage: s.damage, metrics: s.metrics,
 		ranges: newOutcomes(s.metrics.RangeDuration), prepareDue: s.prepareDue,
+		sending: make(chan struct{}, maxSnapshotSends),
 		cluster: s.cluster, leading: &s.leading, timeout: s.cfg.RequestTimeout(),
 	}
 	return nil
@@ -399,6 +400,7 @@ func (s *Server) Stop() error {
 		s.cluster.transport.Close()
 	}
 	s.workers.Wait()
+	errs = append(errs, s.install.close())
 	if s.stores != nil {
 		errs = append(errs, s.stores.close(), s.stores.dir.Close())
 	}
