@@ -26,8 +26,8 @@ type Salvaged struct {
 // segment takes their place. cut is the mark of the owner's checkpoint.
 //
 // A run that a crash cuts short is made whole by running it again with the same arguments, also
-// when it had ended and its mark was not saved. The log must not be open. Errors are of the disk, or
-// ErrForeign, ErrVersion.
+// when it had ended and its mark was not saved. The log must not be open. Errors are of the disk,
+// or ErrForeign, ErrVersion.
 func Salvage(fsys vfs.FS, dir string, opts Options, cut Mark, donors string) (Salvaged, error) {
 	if opts.SegmentBytes == 0 {
 		opts.SegmentBytes = DefaultSegmentBytes
@@ -283,7 +283,8 @@ func OpenDonors(fsys vfs.FS, dir string, opts Options) (_ *Donors, err error) {
 		}
 	}
 	slices.SortFunc(d.runs, func(a, b run) int {
-		return cmp.Or(cmp.Compare(a.first.Main, b.first.Main), cmp.Compare(a.first.Sub, b.first.Sub))
+		return cmp.Or(cmp.Compare(a.first.Main, b.first.Main),
+			cmp.Compare(a.first.Sub, b.first.Sub))
 	})
 	return d, nil
 }
