@@ -25,7 +25,7 @@ const (
 
 	// settleTimeout bounds the wait for a leader and for a member that is behind, settlePoll how
 	// often they are looked at.
-	settleTimeout = 60 * time.Second
+	settleTimeout = 20 * time.Second
 	settlePoll    = 5 * time.Millisecond
 )
 

@@ -34,6 +34,18 @@ var local = map[string]bool{
 	kindHTTP: true, kindRestart: true, kindStop: true, "moveleader": true, "compact": true,
 }
 
+// mayAsk tells whether the member of an operation is there to be asked.
+func (r *runner) mayAsk(op Op) error {
+	if op.Member < 0 || op.Member > len(r.sides[0].Sides) {
+		return fmt.Errorf("a cluster of a script has no member %d", op.Member)
+	}
+	starts := op.Kind == kindStart || op.Kind == kindJoin
+	if running := r.sides[0].Side(op.Member).running(); running == starts {
+		return fmt.Errorf("%s: member %d runs: %t", op.Kind, max(op.Member, 1), running)
+	}
+	return nil
+}
+
 // catchUp makes the members of clusters of several equal before an operation that would tell them
 // apart.
 func (r *runner) catchUp(ctx context.Context, op Op) error {
@@ -230,7 +242,7 @@ func (r *runner) http(ctx context.Context, op Op) (string, error) {
 		return err.Error(), nil
 	}
 	if answers[0] != answers[1] {
-		return fmt.Sprintf("answers differ\n  A: %s\n  B: %s", answers[0], answers[1]), nil
+		return fmt.Sprintf(unequal+"\n  A: %s\n  B: %s", answers[0], answers[1]), nil
 	}
 	return "", nil
 }
@@ -257,7 +269,9 @@ func (s *Side) get(ctx context.Context, path string) (string, error) {
 		return "", fmt.Errorf("side %s: %w", s.Name, err)
 	}
 	cluster := resp.Header.Get("X-Etcd-Cluster-ID")
-	if cluster == fmt.Sprintf("%x", s.clusterID) {
+	if resp.StatusCode == http.StatusNotFound {
+		cluster = "" // Cairn says it there, too
+	} else if cluster == fmt.Sprintf("%x", s.clusterID) {
 		cluster = "own"
 	}
 	text := s.normalizeBody(strings.TrimSpace(string(body)))

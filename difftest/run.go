@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -14,6 +15,9 @@ import (
 // historyStream is the stream on which the runner watches every key from the start, and from
 // where it was after each restart. Scripts number their streams from 0.
 const historyStream = -1
+
+// unequal begins the description of answers that differ.
+const unequal = "answers differ"
 
 // settleEvery is after how many operations at most the watch streams are compared.
 const settleEvery = 200
@@ -34,7 +38,7 @@ type Pair struct {
 	// of the compaction before. Cairn computes the hash anew, as etcd does after a restart.
 	CompactionHashes bool
 
-	// KeepGoing goes on after a difference, so that one run shows all.
+	// KeepGoing goes on after answers that differ, so that one run shows all of them.
 	KeepGoing bool
 }
 
@@ -92,11 +96,11 @@ func Run(ctx context.Context, pair *Pair, script *Script, dir string) (Stats, er
 	var kept []error
 	for i, op := range script.Ops {
 		if err := r.step(ctx, i, op); err != nil {
-			err = r.explain(ctx, err)
-			if !pair.KeepGoing {
-				return r.stats, err
+			kept = append(kept, r.explain(ctx, err))
+			var d *Difference
+			if !pair.KeepGoing || !errors.As(err, &d) || !strings.HasPrefix(d.What, unequal) {
+				return r.stats, errors.Join(kept...)
 			}
-			kept = append(kept, err)
 		}
 		r.stats.Ops++
 	}
@@ -170,6 +174,9 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 		return &Difference{Index: i, Op: op, Sent: r.sent(op), What: what}
 	}
 	r.sinceComp++
+	if err := r.mayAsk(op); err != nil {
+		return fail(err.Error())
+	}
 	if err := r.catchUp(ctx, op); err != nil {
 		return fail(err.Error())
 	}
@@ -264,7 +271,7 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 		}
 	}
 	if !sameAnswer(a, b) {
-		return fmt.Sprintf("answers differ\n  A: %v\n  B: %v", a, b)
+		return fmt.Sprintf(unequal+"\n  A: %v\n  B: %v", a, b)
 	}
 	if a.err != nil {
 		r.stats.Failed++
