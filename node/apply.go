@@ -36,6 +36,8 @@ func (n *Node) runApplier() {
 			}
 			n.notePoint(m)
 			n.applied.Store(m.Index())
+			// What this member had under way may be in the state, and then nobody else tells.
+			n.waiting.hasten(n.cfg.Clock.Now().Add(graceTicks * n.cfg.TickInterval))
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -446,5 +447,20 @@ func TestClusterManyChanges(t *testing.T) {
 		if got := len(e.conf(id).GetLearners()); got != 9 {
 			t.Errorf("node %d: the configuration has %d learners", id, got)
 		}
+	}
+}
+
+// A message that proves that this member has lost its log ends it with an error, not with a panic.
+func TestLostLogIsFatal(t *testing.T) {
+	e := newEnsemble(t, 3)
+	leader := e.leader()
+	id := e.follower()
+	e.net.isolate(id, true)
+	commit, term := uint64(1<<40), e.rigs[leader].node.Status().Term+1
+	e.rigs[id].node.Deliver([]*raftpb.Message{{
+		Type: raftpb.MsgHeartbeat.Enum(), From: &leader, To: &id, Term: &term, Commit: &commit,
+	}})
+	if err := <-e.rigs[id].fatal; !strings.Contains(err.Error(), "remove the member") {
+		t.Errorf("%v", err)
 	}
 }

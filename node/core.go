@@ -53,6 +53,8 @@ const (
 	maxUncommittedBytes = 256 << 20
 	// maxInflightMessages bounds the messages under way to one peer (etcd: 512).
 	maxInflightMessages = 512
+	// maxInflightBytes bounds the entries in them: what a slow peer may keep in memory here.
+	maxInflightBytes = 64 << 20
 )
 
 // NewCore makes a core.
@@ -68,6 +70,7 @@ func NewCore(c CoreConfig) (*Core, error) {
 		MaxCommittedSizePerReady:  maxApplyingBytes,
 		MaxUncommittedEntriesSize: maxUncommittedBytes,
 		MaxInflightMsgs:           maxInflightMessages,
+		MaxInflightBytes:          maxInflightBytes,
 		CheckQuorum:               true,
 		PreVote:                   true,
 		StepDownOnRemoval:         true,

@@ -14,6 +14,7 @@ const graceTicks = 5
 // runLoop owns the core.
 func (n *Node) runLoop() {
 	defer n.stopped.Done()
+	defer n.endOnPanic()
 	ticker := n.cfg.Clock.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
 	p := proposer{sequence: n.cfg.FirstSequence}
@@ -44,6 +45,19 @@ func (n *Node) runLoop() {
 		n.propose(&p)
 		n.stepReads(n.cfg.Clock.Now())
 		n.handOut()
+	}
+}
+
+// endOnPanic turns what raft finds impossible into the error that ends the process. It says so by a
+// panic with a text: most often a peer's message shows that this member has lost a part of its log.
+func (n *Node) endOnPanic() {
+	switch p := recover().(type) {
+	case nil:
+	case string:
+		n.fatal(fmt.Errorf("raft: %s; if this member's data was replaced or restored while the "+
+			"others went on, remove the member from the cluster and add it anew", p))
+	default:
+		panic(p)
 	}
 }
 

@@ -43,6 +43,8 @@ type Metrics struct {
 	SlowReadIndexes, ReadIndexFailed prometheus.Counter
 	LearnerPromotions                prometheus.Counter
 	PromotionFailures                *prometheus.CounterVec // by reason
+	SnapshotApplying                 prometheus.Gauge       // 1 while a peer's state is installed
+	SnapshotSent, SnapshotReceived   prometheus.Counter     // bytes of states between members
 
 	// Leases.
 	LeasesGranted, LeasesRenewed, LeasesRevoked, LeasesExpired prometheus.Counter

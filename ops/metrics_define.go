@@ -87,6 +87,13 @@ func (d definer) consensus(m *Metrics, s Sources) {
 		"failed learner promotions (likely learner not ready) while this member is leader.",
 		"Reason")
 
+	m.SnapshotApplying = d.setGauge(server+"snapshot_apply_in_progress_total",
+		"1 if the server is applying the incoming snapshot. 0 if none.")
+	m.SnapshotSent = d.counter("cairn_snapshot_sent_bytes_total",
+		"The total number of bytes of snapshots sent to other members.")
+	m.SnapshotReceived = d.counter("cairn_snapshot_received_bytes_total",
+		"The total number of bytes of snapshots received from other members.")
+
 	const lease = "etcd_debugging_lease_"
 	m.LeasesGranted = d.counter(lease+"granted_total", "The total number of granted leases.")
 	m.LeasesRenewed = d.counter(lease+"renewed_total",
@@ -155,8 +162,6 @@ func (d definer) absent() {
 		{"etcd_debugging_store_watchers", "Count of currently active watchers."},
 		{"etcd_disk_defrag_inflight",
 			"Whether or not defrag is active on the member. 1 means active, 0 means not."},
-		{"etcd_server_snapshot_apply_in_progress_total",
-			"1 if the server is applying the incoming snapshot. 0 if none."},
 		{"etcd_grpc_proxy_cache_hits_total", "Total number of cache hits"},
 		{"etcd_grpc_proxy_cache_keys_total", "Total number of keys/ranges cached"},
 		{"etcd_grpc_proxy_cache_misses_total", "Total number of cache misses"},

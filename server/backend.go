@@ -43,6 +43,7 @@ type backend struct {
 	quota   int64         // bytes in use at which writes are refused; 0: none
 	chunk   int           // bytes of a piece of a streamed range
 
+	sending    chan struct{}   // holds a token for each snapshot that is being sent
 	raising    [3]atomic.Bool  // by type: an alarm is being proposed
 	full       atomic.Bool     // the disk is: what would fill it more is refused at once
 	prepareDue chan<- struct{} // asks to look at the disk again

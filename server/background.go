@@ -18,6 +18,8 @@ import (
 const (
 	// checkpointBytes of applied entries make a checkpoint due, besides --snapshot-count entries.
 	checkpointBytes = 64 << 20
+	// catchUpBytes bounds the entries kept behind a checkpoint for slow followers.
+	catchUpBytes = 128 << 20
 	// checkpointAge makes one due when anything was applied since the last.
 	checkpointAge = 5 * time.Minute
 	// leaseTick is how often leases are looked at (etcd: 500 ms).
@@ -135,12 +137,13 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 	var next checkpointed
 	var payload []byte
 	var encodeErr error
+	var bytes int64
 	err := s.node.Visit(ctx, func(m *state.Machine) {
 		img := m.Image()
 		next = checkpointed{img.Index, img.Mark, img.CompactRev}
 		if next.index > s.saved.Load().index {
 			payload, encodeErr = img.Encode()
-			s.appliedBytes.Store(0)
+			bytes = s.appliedBytes.Swap(0)
 		}
 	})
 	if err != nil {
@@ -160,8 +163,8 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 	if err := s.saveCheckpoint(next.index, payload); err != nil {
 		return err
 	}
-	saved := s.saved.Swap(&next)
-	s.truncateLog(saved, next.index)
+	s.saved.Store(&next)
+	s.truncateLog(next.index, bytes)
 	s.metrics.Commit.Observe(s.clk.Since(started).Seconds())
 	s.logger.Info("saved snapshot", slog.Uint64("snapshot-index", next.index),
 		slog.Duration("took", s.clk.Since(started)))
@@ -169,17 +172,35 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 	return nil
 }
 
-// truncateLog lets the raft log lose what a new checkpoint makes needless. Followers that are slow
-// find --snapshot-catchup-entries entries behind it, but no more than since the checkpoint before:
-// an entry may hold a mebibyte of commands.
-func (s *Server) truncateLog(before *checkpointed, index uint64) {
-	to := index
-	if keep := s.cfg.SnapshotCatchUpEntries; !s.node.Status().Lone {
-		to = max(index-min(keep, index), before.index)
+// trail remembers past checkpoints, as far back as the raft log may reach.
+type trail []trailPoint
+
+type trailPoint struct {
+	index uint64
+	bytes int64 // of entries up to it, since the start
+}
+
+// add notes a checkpoint with the bytes of the entries since the last one, and returns the index up
+// to which the log is not needed: it keeps the given number of entries for slow followers, but no
+// more than catchUpBytes of them, for an entry may hold a mebibyte of commands.
+func (t *trail) add(index uint64, bytes int64, keep uint64) (to uint64) {
+	if n := len(*t); n > 0 {
+		bytes += (*t)[n-1].bytes
 	}
-	if to > 0 {
-		s.node.Truncate(to)
+	*t = append(*t, trailPoint{index, bytes})
+	for len(*t) > 1 && (bytes-(*t)[0].bytes > catchUpBytes || (*t)[1].index+keep <= index) {
+		*t = (*t)[1:]
 	}
+	return max(index-min(keep, index), (*t)[0].index)
+}
+
+// truncateLog lets the raft log lose what a new checkpoint makes needless.
+func (s *Server) truncateLog(index uint64, bytes int64) {
+	to := s.trail.add(index, bytes, s.cfg.SnapshotCatchUpEntries)
+	if s.node.Status().Lone {
+		to = index // there is no one to catch up
+	}
+	s.node.Truncate(to)
 }
 
 // saveCheckpoint writes a checkpoint; on a full disk in the room that is kept for it, for without

@@ -92,7 +92,7 @@ func (st *stores) forceNewCluster(s *Server) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(st.log.Sync(), st.dir.BeginInstall(img.Index, img.Term)); err != nil {
+	if err := errors.Join(st.log.Sync(), st.dir.BeginInstall(img.Index)); err != nil {
 		return err
 	}
 	if err := st.dir.Save(img.Index, payload); err != nil {
@@ -182,11 +182,11 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; "+
 			"restore the member from a backup", datadir.ErrDamaged, first, img.Index)
 	}
-	installed, err := st.dir.Installed()
+	installed, err := st.dir.Installed(img.Index)
 	if err != nil {
 		return err
 	}
-	if installed == img.Index && installed > 0 {
+	if installed {
 		if err := st.wal.Reset(img.Index, img.Term); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/peer"
+	"github.com/cairnkv/cairn/server/listen"
 	"github.com/cairnkv/cairn/transport"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -40,14 +42,18 @@ func (c *cluster) activeSince(id cairn.MemberID) time.Time { return c.transport.
 func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
 	*transport.Transport, error,
 ) {
-	dialTLS, err := s.peerDialTLS()
+	own, err := listen.PeerTLS(s.cfg, s.sys.fs, s.clk, s.logger)
+	if err != nil {
+		return nil, err
+	}
+	dialTLS, err := listen.DialTLS(s.cfg, own, s.sys.fs, s.logger)
 	if err != nil {
 		return nil, err
 	}
 	o := transport.Options{
 		Cluster: clusterID, Local: local, Version: version.Etcd,
-		TLS: dialTLS, LocalAddr: s.peerLocalAddr(),
-		ReadTimeout: s.raftReadTimeout(), WriteTimeout: s.raftWriteTimeout(),
+		TLS: dialTLS, LocalAddr: localAddr(s.cfg.MemberAddr()),
+		ReadTimeout: s.cfg.RaftReadTimeout, WriteTimeout: s.cfg.RaftWriteTimeout,
 		Clock: s.clk, Log: s.logger,
 		Deliver: func(_ uint64, messages []*raftpb.Message) { s.deliver(messages) },
 		Unreachable: func(id uint64) {
@@ -68,6 +74,14 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
 	return transport.New(o), nil
 }
 
+// localAddr is what to dial from; nil is the system's choice.
+func localAddr(ip net.IP) net.Addr {
+	if ip == nil {
+		return nil
+	}
+	return &net.TCPAddr{IP: ip}
+}
+
 // openCluster makes what talks to the other members. The peers are set when the node runs.
 func (s *Server) openCluster() error {
 	m := s.stores.machine
@@ -77,7 +91,7 @@ func (s *Server) openCluster() error {
 	}
 	s.cluster = &cluster{
 		transport: t, client: peer.Client{Doer: t},
-		strict: s.strict(), maxLearners: s.maxLearners(),
+		strict: s.cfg.StrictReconfig, maxLearners: s.cfg.MaxLearners,
 		election: time.Duration(s.cfg.ElectionTicks()) * s.cfg.Heartbeat(),
 	}
 	return nil

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -26,10 +27,10 @@ var errDiverged = errors.New("the data differs from that of the other members at
 // server/etcdserver/corrupt.go). Unlike etcd's it is on by default, since it is the only one that
 // finds what no checksum does: members that have gone apart.
 func (s *Server) runHashChecks(ctx context.Context) {
-	interval := s.hashInterval()
+	interval := s.cfg.HashInterval()
 	var checked int64 // revision
-	for s.pause(ctx, interval, nil) {
-		interval = s.hashInterval()
+	for interval > 0 && s.pause(ctx, interval, nil) {
+		interval = s.cfg.HashInterval()
 		rev := s.stores.machine.Store().Rev()
 		if st := s.node.Status(); !st.IsLeader || st.Lone || rev == checked {
 			continue
@@ -119,4 +120,34 @@ func (s *Server) accuse(id cairn.MemberID, rev int64) {
 		slog.Any("member-id", hexID(id)), slog.Int64("revision", rev),
 		slog.Any("error", errDiverged))
 	s.back.raiseFor(id, alarm.Corrupt)
+}
+
+// checkAtStart compares this member's data with the others' before it serves, if the feature gate
+// InitialCorruptCheck is on: one that differs from any does not start (etcd: InitialCheck).
+func (s *Server) checkAtStart(ctx context.Context) error {
+	if !s.cfg.Gates.Enabled("InitialCorruptCheck") {
+		return nil
+	}
+	own, err := (peerBackend{s.back}).HashKV(ctx, s.stores.machine.Store().Rev())
+	if err != nil {
+		return err
+	}
+	for _, m := range s.stores.machine.Members().List() {
+		if m.ID == own.Member {
+			continue
+		}
+		h, err := s.hashOf(ctx, m.ID, own.HashRev)
+		if err != nil {
+			s.logger.Warn("a member's data could not be compared at the start",
+				slog.Any("member-id", hexID(m.ID)), slog.Any("error", err))
+			continue
+		}
+		if h.CompactRev == own.CompactRev && h.Hash != own.Hash {
+			return fmt.Errorf("%x found data inconsistency with peers: at revision %d member %x "+
+				"has hash %d, this one %d; replace this member", own.Member, own.HashRev, m.ID,
+				h.Hash, own.Hash)
+		}
+	}
+	s.logger.Info("initial corruption checking passed; no corruption")
+	return nil
 }

@@ -43,7 +43,7 @@ type doors struct {
 }
 
 func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
-	tls, err := listen.TLSFrom(s.cfg.ClientTLS)
+	tls, err := listen.ClientTLS(s.cfg, s.sys.fs, s.clk, s.logger)
 	if err != nil {
 		return nil, err
 	}
@@ -65,8 +65,12 @@ func openDoors(ctx context.Context, s *Server) (_ *doors, err error) {
 	peers := options
 	peers.URLs, peers.HTTPURLs = nil, s.cfg.ListenPeerURLs
 	peers.Flag, peers.Endpoint = "listen-peer-urls", "peer"
-	if peers.TLS, err = s.peerListenTLS(); err != nil {
+	peers.TLS, err = listen.PeerTLS(s.cfg, s.sys.fs, s.clk, s.logger)
+	if err != nil {
 		return nil, err
+	}
+	if !secure(s.cfg.ListenPeerURLs) {
+		peers.TLS = nil
 	}
 	if d.peers, err = listen.Open(ctx, peers); err != nil {
 		return nil, err

@@ -76,6 +76,7 @@ type Server struct {
 	doors     *doors
 
 	checkpointMu  sync.Mutex // one checkpoint is made at a time
+	trail         trail      // of checkpoints; checkpointMu guards it
 	saved         atomic.Pointer[checkpointed]
 	appliedBytes  atomic.Int64 // of entries, since the last checkpoint
 	checkpointDue chan struct{}
@@ -134,7 +135,7 @@ func start(
 	if err := s.publish(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.stores.checkProven(); err != nil {
+	if err := errors.Join(s.stores.checkProven(), s.checkAtStart(ctx)); err != nil {
 		return nil, err
 	}
 	s.logger.Info("ready to serve client requests")
@@ -167,6 +168,7 @@ func (s *Server) openData() error {
 		return errors.Join(err, dir.Close())
 	}
 	s.saved.Store(&s.stores.saved)
+	s.trail = trail{{index: s.stores.saved.index}}
 	s.logger.Info("opened the data directory", slog.String("data-dir", s.cfg.DataDir),
 		slog.Uint64("checkpoint-index", s.stores.saved.index),
 		slog.Int64("revision", s.stores.machine.Store().Rev()),
@@ -227,6 +229,7 @@ func (s *Server) startNode() error {
 		chunk:  int(s.cfg.MaxRequestBytes),
 		backup: made, damage: s.damage, metrics: s.metrics,
 		ranges: newOutcomes(s.metrics.RangeDuration), prepareDue: s.prepareDue,
+		sending: make(chan struct{}, maxSnapshotSends),
 		cluster: s.cluster, leading: &s.leading, timeout: s.cfg.RequestTimeout(),
 	}
 	return nil
@@ -397,6 +400,7 @@ func (s *Server) Stop() error {
 		s.cluster.transport.Close()
 	}
 	s.workers.Wait()
+	errs = append(errs, s.install.close())
 	if s.stores != nil {
 		errs = append(errs, s.stores.close(), s.stores.dir.Close())
 	}

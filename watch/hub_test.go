@@ -50,12 +50,16 @@ func runSeeds(t *testing.T, seeds int, make func(seed uint64) (*world, error)) {
 		run(seed + 1)
 	}
 	t.Logf("%+v", total)
-	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 {
+	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 ||
+		total.jumps == 0 {
 		t.Errorf("a case was never met: %+v", total)
 	}
 }
 
-type totals struct{ events, slow, progress, notified, expired int }
+type totals struct{ events, slow, progress, notified, expired, jumps int }
+
+// jumpOneIn is how seldom the store jumps instead of publishing what happened.
+const jumpOneIn = 10
 
 func (t *totals) add(w *world) {
 	t.events += int(w.h.Stats().Events)
@@ -63,6 +67,7 @@ func (t *totals) add(w *world) {
 	t.progress += w.progress
 	t.notified += w.notified
 	t.expired += w.expired
+	t.jumps += w.jumps
 }
 
 // world is a model, a hub, and clients, some of which are slow.
@@ -189,7 +194,12 @@ func (w *world) act() error {
 }
 
 func (w *world) publish() {
-	w.h.Publish(w.m.Rev(), w.pending)
+	if w.rng.IntN(jumpOneIn) == 0 {
+		w.h.Jump(w.m.Rev())
+		w.jumps++
+	} else {
+		w.h.Publish(w.m.Rev(), w.pending)
+	}
 	w.pending = nil
 }
 

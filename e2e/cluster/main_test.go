@@ -77,6 +77,16 @@ func program(t *testing.T) string {
 // if the test fails.
 func newCluster(t *testing.T, n int, args ...string) *Cluster {
 	t.Helper()
+	c := emptyCluster(t, args...)
+	if err := c.Start(t.Context(), n); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// emptyCluster returns a cluster without members that ends with the test.
+func emptyCluster(t *testing.T, args ...string) *Cluster {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "cairn-"+t.Name()+"-")
 	if err != nil {
 		t.Fatal(err)
@@ -94,9 +104,6 @@ func newCluster(t *testing.T, n int, args ...string) *Cluster {
 			t.Error(err)
 		}
 	})
-	if err := c.Start(t.Context(), n); err != nil {
-		t.Fatal(err)
-	}
 	return c
 }
 

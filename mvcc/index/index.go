@@ -55,7 +55,8 @@ type entry struct {
 //
 //	version  all fields are what they say; nodeTomb for a tombstone
 //	life     main and pos hold create revision and version of the version behind it: stands
-//	         between a tombstone and the version before it, and behind each skip
+//	         between a tombstone and the version before it, behind each skip, and where
+//	         versions are missing
 //	skip     pos is an older skip (0: none), main the main revision of the version behind that
 //	         one, sub the number of the skip: see chain.go
 type node struct {

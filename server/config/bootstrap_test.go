@@ -106,7 +106,7 @@ func TestRetention(t *testing.T) {
 
 func TestGates(t *testing.T) {
 	var g Gates
-	if g.Enabled("CompactHashCheck") || !g.Enabled("LeaseCheckpoint") || g.Enabled("Nope") {
+	if g.Enabled("InitialCorruptCheck") || !g.Enabled("LeaseCheckpoint") || g.Enabled("Nope") {
 		t.Error("defaults")
 	}
 	for _, s := range []string{"AllAlpha=true, PriorityRequest=false,", "AllBeta=0"} {

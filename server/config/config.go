@@ -20,6 +20,7 @@ package config
 
 import (
 	"log/slog"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -61,10 +62,19 @@ type Config struct {
 	CompactionBatchLimit    int    // 0 is the default; see BatchLimit
 	CompactionSleep         time.Duration
 	WatchProgressInterval   time.Duration
+	CorruptCheckTime        time.Duration // between comparisons of data; see HashInterval
+	HashCheckTime           time.Duration
 	WarningApply            time.Duration
 	WarningUnaryRequest     time.Duration
 
-	ClientTLS     TLS
+	ClientTLS        TLS
+	PeerTLS          TLS           // ciphers and versions are those of ClientTLS
+	SelfSignedYears  uint          // validity of the certificates of TLS.Auto, in years
+	RaftReadTimeout  time.Duration // of a silent connection between members, >= 5 s
+	RaftWriteTimeout time.Duration // of one write to such a connection, >= 5 s
+	StrictReconfig   bool          // refuse member changes that would lose the quorum
+	MaxLearners      int           // that the cluster may have
+
 	CORS          []string // origins; "*" is all
 	HostWhitelist []string // host names that plain HTTP requests may carry; "*" or none is all
 	ReusePort     bool
@@ -92,16 +102,20 @@ type Log struct {
 	RotationJSON string // sizes and ages, see logging
 }
 
-// TLS names the files and limits of TLS on the client URLs.
+// TLS names the files and limits of TLS on the client or the peer URLs.
 type TLS struct {
-	CertFile, KeyFile string
-	TrustedCAFile     string // client certificates are demanded and checked if set
-	ClientCertAuth    bool
-	CRLFile           string   // DER; read at each connection
-	AllowedHostnames  []string // one of them must match the client's certificate
-	CipherSuites      []string // Go's names; none is Go's choice
-	MinVersion        string   // "TLS1.2", "TLS1.3"
-	MaxVersion        string   // "" is the newest
+	CertFile, KeyFile             string
+	ClientCertFile, ClientKeyFile string // shown when dialling; "" is the pair above
+	TrustedCAFile                 string // client certificates are demanded and checked if set
+	ClientCertAuth                bool
+	CRLFile                       string   // DER; read at each connection
+	AllowedCNs                    []string // of peers: one must be the certificate's common name
+	AllowedHostnames              []string // one of them must match the certificate
+	SkipClientSAN                 bool     // of peers: do not compare their address with it
+	Auto                          bool     // make a certificate; never with CertFile or KeyFile
+	CipherSuites                  []string // Go's names; none is Go's choice
+	MinVersion                    string   // "TLS1.2", "TLS1.3"
+	MaxVersion                    string   // "" is the newest
 }
 
 // Warning is something that the operator should know and that does not stop the start. The caller
@@ -134,6 +148,7 @@ const (
 	defaultSnapshotCount  = 10000
 	defaultCatchUpEntries = 5000
 	defaultWarningUnary   = 300 * time.Millisecond
+	minRaftTimeout        = 5 * time.Second
 )
 
 // Heartbeat is the time of one tick.
@@ -184,11 +199,40 @@ func (c *Config) ProgressInterval() time.Duration {
 	return c.WatchProgressInterval
 }
 
+// HashInterval is the time between comparisons of the members' data; 0 is never.
+func (c *Config) HashInterval() time.Duration {
+	switch {
+	case c.CorruptCheckTime > 0:
+		return c.CorruptCheckTime
+	case c.Gates.Enabled("CompactHashCheck"):
+		return c.HashCheckTime
+	}
+	return 0
+}
+
 // Extensive says whether the histograms of gRPC latencies are kept.
 func (c *Config) Extensive() bool { return c.Metrics == MetricsExtensive }
 
-// Secure says whether a certificate was given.
-func (t *TLS) Secure() bool { return t.CertFile != "" || t.KeyFile != "" }
+// Secure says whether a certificate was given, or is to be made.
+func (t *TLS) Secure() bool { return t.given() || t.Auto }
+
+func (t *TLS) given() bool { return t.CertFile != "" || t.KeyFile != "" }
+
+// MemberAddr is the address to dial other members from: with the feature gate SetMemberLocalAddr
+// the first one of --initial-advertise-peer-urls that is an address, and neither loopback nor
+// unspecified; nil is the system's choice.
+func (c *Config) MemberAddr() net.IP {
+	if !c.Gates.Enabled("SetMemberLocalAddr") {
+		return nil
+	}
+	for _, u := range c.AdvertisePeerURLs {
+		ip := net.ParseIP(u.Hostname())
+		if ip != nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+			return ip
+		}
+	}
+	return nil
+}
 
 // URLs is a sorted list of URLs without duplicates.
 type URLs []url.URL

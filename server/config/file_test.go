@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,15 +55,24 @@ func TestSampleFile(t *testing.T) {
 		!slices.Equal(tls.AllowedHostnames, []string{"a.example.com", "b.example.com"}) {
 		t.Errorf("%+v", tls)
 	}
+	want := TLS{CertFile: "peer.crt", KeyFile: "peer.key", ClientCertFile: "dial.crt",
+		ClientKeyFile: "dial.key", TrustedCAFile: "peer-ca.crt", ClientCertAuth: true,
+		AllowedCNs: []string{"infra0", "infra1"}, SkipClientSAN: true,
+		CipherSuites: tls.CipherSuites, MinVersion: "TLS1.2"}
+	if !reflect.DeepEqual(c.PeerTLS, want) || c.SelfSignedYears != 1 || c.StrictReconfig {
+		t.Errorf("%+v, want %+v", c.PeerTLS, want)
+	}
 	got := strings.Join(messages(ws), "\n")
 	for _, want := range []string{
+		"WARN ignoring peer auto TLS since certs given",
 		"WARN --max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
-		"WARN configuration key is accepted and has no effect yet name=peer-cert-file",
+		"WARN scheme is HTTP while key and cert files are present; ignoring key and cert files " +
+			"peer-url=http://127.0.0.1:2380",
 		"WARN unknown key in the configuration file has no effect key=hearbeat " +
 			"nearest=heartbeat-interval",
 		"INFO loaded server configuration, other configuration command line flags and " +
 			"environment variables will be ignored if provided path=conf.yml",
-		"WARN feature gate is accepted and has no effect yet name=InitialCorruptCheck",
+		"WARN feature gate is accepted and has no effect yet name=PriorityRequest",
 	} {
 		if strings.Count(got, want) != 1 {
 			t.Errorf("want once %q in\n%s", want, got)
@@ -77,13 +87,13 @@ func TestSampleFile(t *testing.T) {
 // advertised URLs keep their default although the listening ones are set, as in etcd.
 func TestFileAlone(t *testing.T) {
 	fs := withFile(t, "listen-client-urls: http://127.0.0.1:7")
-	args := []string{"--config-file=conf.yml", "--peer-auto-tls", "--max-txn-ops=1"}
+	args := []string{"--config-file=conf.yml", "--memory-mlock", "--max-txn-ops=1"}
 	c, ws, err := parseOn(fs, "etcd", args, nil)
 	if err != nil || c.MaxTxnOps != 128 ||
 		c.AdvertiseClientURLs.String() != "http://localhost:2379" {
 		t.Errorf("%+v, %v", c, err)
 	}
-	if got := strings.Join(messages(ws), "\n"); strings.Contains(got, "peer-auto-tls") {
+	if got := strings.Join(messages(ws), "\n"); strings.Contains(got, "memory-mlock") {
 		t.Errorf("warnings: %s", got)
 	}
 	if _, _, err := parseOn(fs, "etcd", append(args, "--nonsense"), nil); err == nil {

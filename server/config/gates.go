@@ -23,18 +23,19 @@ const (
 )
 
 // gateTable is etcd 3.7's list (server/features). Checkpoints of leases, and that they persist, are
-// always on here: the default says so.
+// always on here, and comparisons of the members' data unless they are turned off: the default says
+// so.
 func gateTable() []Gate {
 	return []Gate{
 		{allAlpha, "ALPHA", false, true},
 		{allBeta, "BETA", false, true},
-		{"CompactHashCheck", "ALPHA", false, false},
+		{"CompactHashCheck", "ALPHA", true, true},
 		{"FastLeaseKeepAlive", "BETA", true, false},
-		{"InitialCorruptCheck", "ALPHA", false, false},
+		{"InitialCorruptCheck", "ALPHA", false, true},
 		{"LeaseCheckpoint", "ALPHA", true, true},
 		{"LeaseCheckpointPersist", "ALPHA", true, true},
 		{"PriorityRequest", "ALPHA", false, false},
-		{"SetMemberLocalAddr", "ALPHA", false, false},
+		{"SetMemberLocalAddr", "ALPHA", false, true},
 		{"StopGRPCServiceOnDefrag", "ALPHA", false, false},
 		{"TxnModeWriteWithSharedBuffer", "BETA", true, false},
 	}

@@ -103,7 +103,7 @@ type table struct {
 func newTable() *table {
 	t := &table{byName: map[string]*option{}}
 	for _, rows := range [][]option{memberOptions(), clusterOptions(), securityOptions(),
-		otherOptions(), laterOptions(), formerOptions()} {
+		peerOptions(), otherOptions(), laterOptions(), formerOptions()} {
 		for i := range rows {
 			t.rows = append(t.rows, &rows[i])
 			t.byName[rows[i].name] = &rows[i]

@@ -241,28 +241,10 @@ func (p *parser) complete() {
 	if len(c.Log.Outputs) == 0 {
 		c.Log.Outputs = []string{"default"}
 	}
-	p.warnPlain()
+	p.completeTLS()
 	for _, name := range c.Gates.idle() {
 		p.warn(slog.LevelWarn, "feature gate is accepted and has no effect yet",
 			slog.String("name", name))
-	}
-}
-
-// warnPlain tells of client URLs without TLS although TLS was set up; the texts are etcd's.
-func (p *parser) warnPlain() {
-	t := &p.cfg.ClientTLS
-	for _, u := range append(slices.Clone(p.cfg.ListenClientURLs), p.cfg.ListenClientHTTPURLs...) {
-		if u.Scheme != "http" && u.Scheme != "unix" {
-			continue
-		}
-		if t.Secure() {
-			p.warn(slog.LevelWarn, "scheme is http or unix while key and cert files are present; "+
-				"ignoring key and cert files", slog.String("client-url", u.String()))
-		}
-		if t.ClientCertAuth {
-			p.warn(slog.LevelWarn, "scheme is http or unix while --client-cert-auth is enabled; "+
-				"ignoring client cert auth for this URL", slog.String("client-url", u.String()))
-		}
 	}
 }
 

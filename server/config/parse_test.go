@@ -279,7 +279,7 @@ func TestRefusedValues(t *testing.T) {
 
 // TestNoEffect: what other releases know is accepted with one warning each.
 func TestNoEffect(t *testing.T) {
-	_, ws, err := parse(t, "--peer-auto-tls", "--max-snapshots=3", "--max-snapshots=4",
+	_, ws, err := parse(t, "--client-cert-file=x", "--max-snapshots=3", "--max-snapshots=4",
 		"--experimental-initial-corrupt-check=true", "--proxy=off", "--v", "--enable-v2=false",
 		"--experimental-compaction-batch-limit=7", "--v2-deprecation=gone", "--data-dir=d",
 		"--feature-gates=PriorityRequest=true,LeaseCheckpoint=true,FastLeaseKeepAlive=true")
@@ -287,7 +287,7 @@ func TestNoEffect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{
-		"WARN flag is accepted and has no effect yet name=peer-auto-tls",
+		"WARN flag is accepted and has no effect yet name=client-cert-file",
 		"WARN --max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
 		"WARN flag is accepted and has no effect yet name=experimental-initial-corrupt-check",
 		"WARN flag is accepted and has no effect yet name=proxy",
@@ -327,6 +327,7 @@ func TestEveryFlag(t *testing.T) {
 		case "help", "version", "config-file":
 			continue
 		case "discovery-token", "discovery-endpoints", "cert-file", "key-file",
+			"peer-cert-file", "peer-key-file",
 			"auto-compaction-retention", "tls-max-version",
 			"enable-log-rotation", "cipher-suites":
 			continue // need each other; tested above

@@ -37,13 +37,15 @@ func ignoredNames() []string {
 // renamedNames are options that live on under another name: 3.5 and 3.6 had them as experimental.
 func renamedNames() map[string]string {
 	return map[string]string{
-		"experimental-compaction-batch-limit":         "compaction-batch-limit",
-		"experimental-compaction-sleep-interval":      "compaction-sleep-interval",
-		"experimental-watch-progress-notify-interval": "watch-progress-notify-interval",
-		"experimental-warning-apply-duration":         "warning-apply-duration",
-		"experimental-warning-unary-request-duration": "warning-unary-request-duration",
-		"experimental-snapshot-catchup-entries":       "snapshot-catchup-entries",
-		"log-output":                                  "log-outputs",
+		"experimental-compaction-batch-limit":            "compaction-batch-limit",
+		"experimental-compaction-sleep-interval":         "compaction-sleep-interval",
+		"experimental-watch-progress-notify-interval":    "watch-progress-notify-interval",
+		"experimental-warning-apply-duration":            "warning-apply-duration",
+		"experimental-warning-unary-request-duration":    "warning-unary-request-duration",
+		"experimental-snapshot-catchup-entries":          "snapshot-catchup-entries",
+		"experimental-max-learners":                      "max-learners",
+		"experimental-peer-skip-client-san-verification": "peer-skip-client-san-verification",
+		"log-output": "log-outputs",
 	}
 }
 
@@ -54,7 +56,6 @@ func formerBooleans() []string {
 		"experimental-enable-lease-checkpoint", "experimental-enable-lease-checkpoint-persist",
 		"experimental-memory-mlock", "experimental-txn-mode-write-with-shared-buffer",
 		"experimental-stop-grpc-service-on-defrag", "experimental-set-member-localaddr",
-		"experimental-peer-skip-client-san-verification",
 		"experimental-enable-distributed-tracing", "enable-v2", "debug",
 		"next-cluster-version-compatible",
 		// 3.0 to 3.3
@@ -72,7 +73,7 @@ func formerDurations() []string {
 
 func formerNumbers() []string {
 	return []string{
-		"experimental-bootstrap-defrag-threshold-megabytes", "experimental-max-learners",
+		"experimental-bootstrap-defrag-threshold-megabytes",
 		"experimental-distributed-tracing-sampling-rate",
 		// the proxy of 2.x, milliseconds
 		"proxy-failure-wait", "proxy-refresh-interval", "proxy-dial-timeout",

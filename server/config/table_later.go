@@ -2,7 +2,7 @@ package config
 
 // laterOptions are etcd 3.7's other options: accepted, checked, and without effect so far.
 func laterOptions() []option {
-	rows := append(laterPeer(), laterDiscovery()...)
+	rows := append(laterSecurity(), laterDiscovery()...)
 	rows = append(rows, laterRest()...)
 	for i := range rows {
 		rows[i].effect = later
@@ -10,41 +10,15 @@ func laterOptions() []option {
 	return rows
 }
 
-func laterPeer() []option {
-	const section = "peer-transport-security."
+func laterSecurity() []option {
 	g := securityGroup
 	return []option{
 		{name: "client-cert-file", group: g, file: "client-transport-security.client-cert-file",
-			help: "Certificate that the member shows as a client of itself."},
+			help:  "Certificate that the member shows as a client of itself.",
+			field: func(c *Config) any { return &c.ClientTLS.ClientCertFile }},
 		{name: "client-key-file", group: g, file: "client-transport-security.client-key-file",
-			help: "Key of that certificate."},
-		{name: "auto-tls", group: g, def: "false", kind: boolean,
-			file: "client-transport-security.auto-tls",
-			help: "Make a certificate for https client URLs."},
-		{name: "peer-cert-file", group: g, file: section + "cert-file",
-			help: "Certificate for other members."},
-		{name: "peer-key-file", group: g, file: section + "key-file",
-			help: "Key of the certificate for other members."},
-		{name: "peer-client-cert-auth", group: g, def: "false", kind: boolean,
-			file: section + "client-cert-auth", help: "Demand certificates of other members."},
-		{name: "peer-client-cert-file", group: g, file: section + "client-cert-file",
-			help: "Certificate that this member shows to others."},
-		{name: "peer-client-key-file", group: g, file: section + "client-key-file",
-			help: "Key of that certificate."},
-		{name: "peer-trusted-ca-file", group: g, file: section + "trusted-ca-file",
-			help: "Authorities that sign certificates of members."},
-		{name: "peer-cert-allowed-cn", group: g, file: section + "allowed-cn",
-			help: "Common names that members may have."},
-		{name: "peer-cert-allowed-hostname", group: g, file: section + "allowed-hostname",
-			help: "Host names that members' certificates may have."},
-		{name: "peer-auto-tls", group: g, def: "false", kind: boolean, file: section + "auto-tls",
-			help: "Make a certificate for https peer URLs."},
-		{name: "peer-crl-file", group: g, help: "Revoked certificates of members."},
-		{name: "peer-skip-client-san-verification", group: g, def: "false", kind: boolean,
-			file: section + "skip-client-san-verification",
-			help: "Do not compare members' addresses with their certificates."},
-		{name: "self-signed-cert-validity", group: g, def: "1", kind: unsigned,
-			help: "Validity of certificates that are made, in years."},
+			help:  "Key of that certificate.",
+			field: func(c *Config) any { return &c.ClientTLS.ClientKeyFile }},
 		{name: "auth-token", group: authGroup, def: "simple", example: "simple",
 			help: "Kind of authentication tokens: simple or jwt with its options."},
 		{name: "bcrypt-cost", group: authGroup, def: "10", kind: unsigned,
@@ -82,8 +56,6 @@ func laterDiscovery() []option {
 			help: "What to do when discovery fails: exit."},
 		{name: "discovery-srv", group: g, help: "DNS domain whose SRV records name the members."},
 		{name: "discovery-srv-name", group: g, help: "Suffix of the SRV service name."},
-		{name: "strict-reconfig-check", group: g, def: "true", kind: boolean,
-			help: "Refuse member changes that would lose the quorum."},
 		{name: "pre-vote", group: g, def: "true", kind: boolean,
 			help: "Ask before standing for election (always done here)."},
 	}
@@ -106,10 +78,6 @@ func laterRest() []option {
 			help: "Commit batch of etcd's database file; there is none here."},
 		{name: "enable-grpc-gateway", group: memberGroup, def: "true", kind: boolean,
 			help: "Serve the JSON gateway."},
-		{name: "raft-read-timeout", group: memberGroup, def: "5s", kind: duration, file: "-",
-			help: "Read timeout of connections between members."},
-		{name: "raft-write-timeout", group: memberGroup, def: "5s", kind: duration, file: "-",
-			help: "Write timeout of connections between members."},
 		{name: "v2-deprecation", group: clusterGroup, def: "write-only",
 			valid: []string{"write-only", "write-only-skip-check", "write-only-drop-data", "gone"},
 			deprec: "--v2-deprecation is deprecated and scheduled for removal in v3.8. The " +
@@ -125,14 +93,8 @@ func laterRest() []option {
 			help: "Name of this member in traces."},
 		{name: "distributed-tracing-sampling-rate", group: tracingGroup, def: "0", kind: signed,
 			help: "Traces sent of a million."},
-		{name: "corrupt-check-time", group: featureGroup, def: "0s", kind: duration,
-			help: "Time between comparisons of the members' data."},
-		{name: "compact-hash-check-time", group: featureGroup, def: "1m0s", kind: duration,
-			help: "Time between comparisons of hashes at compactions."},
 		{name: "bootstrap-defrag-threshold-megabytes", group: featureGroup, def: "0",
 			kind: unsigned, help: "Defragment at the start if it frees this many MB."},
-		{name: "max-learners", group: featureGroup, def: "1", kind: signed,
-			help: "Learners that the cluster may have."},
 		{name: "downgrade-check-time", group: featureGroup, def: "5s", kind: duration,
 			help: "Time between looks at a downgrade."},
 	}

@@ -61,6 +61,13 @@ func otherOptions() []option {
 		{name: "compaction-sleep-interval", group: featureGroup, def: "0s",
 			help:  "Pause between the steps of a compaction (duration; 0 is 10ms).",
 			field: func(c *Config) any { return &c.CompactionSleep }},
+		{name: "corrupt-check-time", group: featureGroup, def: "0s",
+			help: "Time between comparisons of the members' data (duration; 0 is " +
+				"--compact-hash-check-time).",
+			field: func(c *Config) any { return &c.CorruptCheckTime }},
+		{name: "compact-hash-check-time", group: featureGroup, def: "1m0s",
+			help:  "The same, unless the feature gate CompactHashCheck is off (duration, > 0).",
+			field: func(c *Config) any { return &c.HashCheckTime }},
 		{name: "watch-progress-notify-interval", group: featureGroup, def: "0s", example: "10m",
 			help:  "Time between progress notifications of idle watches (duration; 0 is 10m).",
 			field: func(c *Config) any { return &c.WatchProgressInterval }},

@@ -32,7 +32,7 @@ var ErrRotation = errors.New("--log-outputs requires a single file path when " +
 func (c *Config) validate() error {
 	for _, check := range []func() error{
 		c.validateLog, c.validateURLs, c.validateTimes, c.validateCompaction, c.validateGates,
-		c.ClientTLS.validate, c.validateClientTLS, c.validateMisc,
+		c.ClientTLS.validate, c.validateClientTLS, c.validatePeerTLS, c.validateMisc,
 	} {
 		if err := check(); err != nil {
 			return err
@@ -61,10 +61,8 @@ func (p *parser) validateIdle() error {
 		return errors.New("multiple discovery or bootstrap flags are set. Choose one of " +
 			`"initial-cluster", "discovery-endpoints" or "discovery-srv"`)
 	}
-	if s, ok := p.idle["compact-hash-check-time"]; ok {
-		if d, err := time.ParseDuration(s); err != nil || d <= 0 {
-			return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", d)
-		}
+	if d := p.cfg.HashCheckTime; d <= 0 {
+		return fmt.Errorf("--compact-hash-check-time must be >0 (set to %v)", d)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@
 //	    reserve       room for a checkpoint on a full disk; given up when one needs it
 //	    incoming/     the state of another member, on its way
 //	    INSTALLING    that state takes the place of this one's: its index
+//	    REPAIRING     records are missing that were damaged; donors/ has whole ones behind them
 //	    PROVEN        during a start: the revision that the raft log must reach again
 //	    RESTORING     a restore from a backup began here and did not end
 //

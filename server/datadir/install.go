@@ -1,59 +1,42 @@
 package datadir
 
-import (
-	"errors"
-	"fmt"
-	"io"
-	iofs "io/fs"
-	"path/filepath"
-)
+import "path/filepath"
 
-// installFile holds, while the state of another member takes the place of this one's, the index of
-// that state.
-const installFile = "INSTALLING"
-
-// Incoming is the directory in which the state of another member gathers.
+// Incoming is the directory in which the state of another member gathers, Donors that of files
+// whose records are whole while others of the record log are damaged.
 func (d *Dir) Incoming() string { return filepath.Join(d.Root, "incoming") }
+func (d *Dir) Donors() string   { return filepath.Join(d.Root, "donors") }
 
 // BeginInstall makes durable that a checkpoint of that index, and the raft log emptied to it, will
 // take the place of what is there. Until that checkpoint is saved the directory is as it was; from
 // then on the log is to be emptied, by a restart if need be.
-func (d *Dir) BeginInstall(index, term uint64) error {
-	content := fmt.Appendf(nil, "index %d term %d\n", index, term)
-	if err := d.writeFile(installFile, content); err != nil {
-		return fmt.Errorf("note that a state is installed: %w", err)
-	}
-	return nil
-}
+func (d *Dir) BeginInstall(index uint64) error { return d.set(installing, index) }
 
 // EndInstall says that the raft log was emptied.
-func (d *Dir) EndInstall() error {
-	err := d.FS.Remove(filepath.Join(d.Root, installFile))
-	if errors.Is(err, iofs.ErrNotExist) {
-		return nil
-	}
-	return err
+func (d *Dir) EndInstall() error { return d.clear(installing) }
+
+// Installed says whether the checkpoint of that index took the place of an earlier state and the
+// raft log may not be emptied yet.
+func (d *Dir) Installed(index uint64) (bool, error) {
+	at, ok, err := d.get(installing)
+	return ok && at == index, err
 }
 
-// Installed is the index of the state whose installation did not end, 0 if there is none.
-func (d *Dir) Installed() (index uint64, err error) {
-	f, err := d.FS.Open(filepath.Join(d.Root, installFile))
-	if errors.Is(err, iofs.ErrNotExist) {
-		return 0, nil
+// BeginRepair makes durable that the record log lacks what was damaged, which the state of the
+// checkpoint of that index needs.
+func (d *Dir) BeginRepair(index uint64) error { return d.set(repairing, index) }
+
+// EndRepair says that a checkpoint was saved which needs nothing that is missing, and gives the
+// donors up.
+func (d *Dir) EndRepair() error {
+	if err := d.FS.RemoveAll(d.Donors()); err != nil {
+		return err
 	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	b := make([]byte, maxFormatBytes)
-	n, err := f.ReadAt(b, 0)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
-	}
-	var term uint64
-	if _, err := fmt.Sscanf(string(b[:n]), "index %d term %d\n", &index, &term); err != nil {
-		return 0, fmt.Errorf("%w: %s reads %q; restore the member from a backup", ErrDamaged,
-			f.Name(), b[:n])
-	}
-	return index, nil
+	return d.clear(repairing)
+}
+
+// Repairing says whether the record log lacks what the checkpoint of that index needs.
+func (d *Dir) Repairing(index uint64) (bool, error) {
+	at, ok, err := d.get(repairing)
+	return ok && at >= index, err
 }

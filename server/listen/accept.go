@@ -3,6 +3,7 @@ package listen
 import (
 	"container/list"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -119,8 +120,12 @@ func (g *Group) inspect(b *bound, raw net.Conn) (net.Conn, *handover, error) {
 // handshake does the TLS handshake.
 func (g *Group) handshake(b *bound, conn *sniffed) (net.Conn, *handover, error) {
 	secured := tls.Server(conn, g.tls.config())
-	if err := secured.HandshakeContext(g.ctx); err != nil {
-		g.refused(conn, conn.serverName, err)
+	err := secured.HandshakeContext(g.ctx)
+	if err == nil {
+		err = g.checkAddress(b, secured)
+	}
+	if err != nil {
+		g.refused(conn, conn.serverName, err, secured.ConnectionState().PeerCertificates...)
 		return nil, nil, nil
 	}
 	http2 := secured.ConnectionState().NegotiatedProtocol == protoHTTP2
@@ -137,14 +142,19 @@ func (g *Group) handshake(b *bound, conn *sniffed) (net.Conn, *handover, error) 
 
 // refused logs a connection that was turned away, in etcd's words. That the client went away is no
 // news.
-func (g *Group) refused(conn net.Conn, serverName string, err error) {
+func (g *Group) refused(conn net.Conn, serverName string, err error, certs ...*x509.Certificate) {
 	level := slog.LevelWarn
 	if errors.Is(err, io.EOF) || g.ctx.Err() != nil {
 		level = slog.LevelDebug
 	}
+	attrs := []any{slog.String("remote-addr", conn.RemoteAddr().String()),
+		slog.String("server-name", serverName)}
+	if len(certs) > 0 {
+		attrs = append(attrs, slog.Any("ip-addresses", certs[0].IPAddresses),
+			slog.Any("dns-names", certs[0].DNSNames))
+	}
 	g.opts.Log.Log(g.ctx, level, "rejected connection on "+g.opts.Endpoint+" endpoint",
-		slog.String("remote-addr", conn.RemoteAddr().String()),
-		slog.String("server-name", serverName), slog.Any("error", err))
+		append(attrs, slog.Any("error", err))...)
 }
 
 // answer tells an HTTP/1 client why it is turned away. It reads what the client goes on to send, up

@@ -77,6 +77,12 @@ func (a *authority) write(name string, text []byte) {
 // issue writes name.crt and name.key for the host names and 127.0.0.1; the serial is returned.
 func (a *authority) issue(name string, hosts ...string) *big.Int {
 	a.t.Helper()
+	return a.issueFor(name, []net.IP{net.IPv4(127, 0, 0, 1)}, hosts)
+}
+
+// issueFor is issue for other addresses.
+func (a *authority) issueFor(name string, ips []net.IP, hosts []string) *big.Int {
+	a.t.Helper()
 	a.next++
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -84,7 +90,7 @@ func (a *authority) issue(name string, hosts ...string) *big.Int {
 	}
 	c := &x509.Certificate{SerialNumber: big.NewInt(a.next), Subject: pkix.Name{CommonName: name},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: hosts, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames: hosts, IPAddresses: ips,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
 	der, err := x509.CreateCertificate(rand.Reader, c, a.cert, &key.PublicKey, a.key)
 	if err != nil {

@@ -54,8 +54,8 @@ const (
 type Options struct {
 	URLs      []url.URL // serve gRPC and HTTP; gRPC alone if HTTPURLs are given
 	HTTPURLs  []url.URL // serve HTTP alone
-	Flag      string    // names the URLs in errors: "listen-client-urls"
-	Endpoint  string    // names them in log lines: "client"
+	Flag      string    // names the URLs in errors: "listen-client-urls", "listen-peer-urls"
+	Endpoint  string    // names them in log lines: "client", "metrics", "peer"
 	TLS       *TLS      // for https and unixs; nil: there are none
 	ReusePort bool      // SO_REUSEPORT
 	ReuseAddr bool      // SO_REUSEADDR
@@ -64,6 +64,8 @@ type Options struct {
 	FS    vfs.FS
 	Clock clock.Clock
 	Log   *slog.Logger
+
+	names resolver // nil: the system's
 }
 
 // purpose is what an address serves.
@@ -114,6 +116,9 @@ func Open(ctx context.Context, o Options) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.names == nil {
+		o.names = net.DefaultResolver
+	}
 	g := &Group{opts: o, grpc: newHandover(), http: newHandover(), pending: newPending()}
 	if o.TLS != nil {
 		if g.tls, err = newKeeper(*o.TLS, o.FS, o.Log); err != nil {
@@ -149,8 +154,8 @@ func (g *Group) plan(urls []url.URL, kind purpose) error {
 	for _, u := range urls {
 		secure := u.Scheme == "https" || u.Scheme == "unixs"
 		if secure && g.tls == nil {
-			return fmt.Errorf("TLS key/cert (--cert-file, --key-file) must be provided for %s url "+
-				"%s with HTTPS scheme", g.opts.Endpoint, u.String())
+			return fmt.Errorf("TLS key/cert must be provided by flags for %s url %s (--%s) with "+
+				"HTTPS scheme", g.opts.Endpoint, u.String(), g.opts.Flag)
 		}
 		network, addr := "tcp", u.Host
 		if u.Scheme == "unix" || u.Scheme == "unixs" {

@@ -156,7 +156,7 @@ func TestInUse(t *testing.T) {
 		t.Errorf("a foreign address: %v", err)
 	}
 	if _, err := Open(t.Context(), options("https://127.0.0.1:0")); err == nil ||
-		!strings.Contains(err.Error(), "TLS key/cert (--cert-file, --key-file) must be provided") {
+		!strings.Contains(err.Error(), "TLS key/cert must be provided by flags for client url") {
 		t.Errorf("https without a certificate: %v", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,14 +20,18 @@ const maxPEMBytes = 16 << 20
 
 // TLS names the files and limits of TLS.
 type TLS struct {
-	CertFile, KeyFile string // PEM
-	TrustedCAFile     string // PEM; if given, clients must show a certificate that it signed
-	ClientCertAuth    bool   // the same; without TrustedCAFile the system's roots count
-	CRLFile           string // DER or PEM
-	AllowedHostnames  []string
-	CipherSuites      []uint16
-	MinVersion        uint16 // 0 is TLS 1.2
-	MaxVersion        uint16 // 0 is the newest
+	CertFile, KeyFile             string // PEM
+	ClientCertFile, ClientKeyFile string // PEM; shown when dialling, "" is the pair above
+	TrustedCAFile                 string // PEM; clients must show a certificate that it signed
+	ClientCertAuth                bool   // the same; without TrustedCAFile the system's roots count
+	CRLFile                       string // DER or PEM
+	AllowedCNs                    []string
+	AllowedHostnames              []string
+	CheckAddress                  bool // a client's address must be one that its certificate names
+	SelfSigned                    bool // it was made here: what is dialled is not checked
+	CipherSuites                  []uint16
+	MinVersion                    uint16 // 0 is TLS 1.2
+	MaxVersion                    uint16 // 0 is the newest
 }
 
 // keeper holds what was read of the files. Certificate and key are read anew at each handshake, the
@@ -34,6 +39,7 @@ type TLS struct {
 // first two cannot be read, the last good ones stay.
 type keeper struct {
 	files TLS
+	shown pair // of files, what this side shows
 	fs    vfs.FS
 	log   *slog.Logger
 	base  *tls.Config
@@ -44,19 +50,27 @@ type keeper struct {
 	rootsAt fileStamp
 }
 
+// pair is a certificate and its key.
+type pair struct{ cert, key string }
+
 // fileStamp tells whether a file changed.
 type fileStamp struct {
 	size int64
 	time time.Time
 }
 
-// newKeeper reads all files once, so that mistakes are told at the start.
+// newKeeper is the keeper of a listener.
 func newKeeper(files TLS, fs vfs.FS, log *slog.Logger) (*keeper, error) {
 	if files.CertFile == "" || files.KeyFile == "" {
 		return nil, fmt.Errorf("KeyFile and CertFile must both be present[key: %v, cert: %v]",
 			files.KeyFile, files.CertFile)
 	}
-	k := &keeper{files: files, fs: fs, log: log}
+	return keep(files, pair{files.CertFile, files.KeyFile}, fs, log)
+}
+
+// keep reads all files once, so that mistakes are told at the start.
+func keep(files TLS, shown pair, fs vfs.FS, log *slog.Logger) (*keeper, error) {
+	k := &keeper{files: files, shown: shown, fs: fs, log: log}
 	var err error
 	if k.cert, err = k.loadCert(); err != nil {
 		return nil, err
@@ -108,7 +122,7 @@ func (k *keeper) current() (*tls.Certificate, *x509.CertPool) {
 		k.cert = cert
 	} else {
 		k.log.Warn("failed to create peer certificate; using the last one",
-			slog.String("cert-file", k.files.CertFile), slog.String("key-file", k.files.KeyFile),
+			slog.String("cert-file", k.shown.cert), slog.String("key-file", k.shown.key),
 			slog.Any("error", err))
 	}
 	if roots, err := k.loadRoots(); err == nil {
@@ -120,20 +134,24 @@ func (k *keeper) current() (*tls.Certificate, *x509.CertPool) {
 	return k.cert, k.roots
 }
 
+// loadCert returns nil if this side shows none.
 func (k *keeper) loadCert() (*tls.Certificate, error) {
-	cert, err := k.read(k.files.CertFile)
+	if k.shown == (pair{}) {
+		return nil, nil
+	}
+	text, err := k.read(k.shown.cert)
 	if err != nil {
 		return nil, err
 	}
-	key, err := k.read(k.files.KeyFile)
+	key, err := k.read(k.shown.key)
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.X509KeyPair(cert, key)
+	cert, err := tls.X509KeyPair(text, key)
 	if err != nil {
-		return nil, fmt.Errorf("%s with %s: %w", k.files.CertFile, k.files.KeyFile, err)
+		return nil, fmt.Errorf("%s with %s: %w", k.shown.cert, k.shown.key, err)
 	}
-	return &pair, nil
+	return &cert, nil
 }
 
 // loadRoots returns the pool that it has if the file did not change.
@@ -164,7 +182,8 @@ func (k *keeper) loadRoots() (*x509.CertPool, error) {
 // verify checks what Go does not: allowed names and the revocation list. It runs for resumed
 // sessions, too.
 func (k *keeper) verify(cs tls.ConnectionState) error {
-	if len(k.files.AllowedHostnames) > 0 && !k.allowed(cs.PeerCertificates) {
+	named := len(k.files.AllowedHostnames) > 0 || len(k.files.AllowedCNs) > 0
+	if named && !k.allowed(cs.PeerCertificates) {
 		return errors.New("client certificate authentication failed")
 	}
 	if k.files.CRLFile == "" || len(cs.PeerCertificates) == 0 {
@@ -183,12 +202,15 @@ func (k *keeper) verify(cs tls.ConnectionState) error {
 }
 
 func (k *keeper) allowed(chain []*x509.Certificate) bool {
+	if len(chain) == 0 {
+		return false
+	}
 	for _, name := range k.files.AllowedHostnames {
-		if len(chain) > 0 && chain[0].VerifyHostname(name) == nil {
+		if chain[0].VerifyHostname(name) == nil {
 			return true
 		}
 	}
-	return false
+	return slices.Contains(k.files.AllowedCNs, chain[0].Subject.CommonName)
 }
 
 // revoked reads the serial numbers of the revocation list.
@@ -214,25 +236,4 @@ func (k *keeper) revoked() (map[string]bool, error) {
 // read returns a file's content.
 func (k *keeper) read(name string) ([]byte, error) {
 	return config.ReadFile(k.fs, name, maxPEMBytes)
-}
-
-// TLSFrom takes what the flags say; nil if they name no certificate.
-func TLSFrom(c config.TLS) (*TLS, error) {
-	if !c.Secure() {
-		return nil, nil
-	}
-	oldest, newest, err := c.Versions()
-	if err != nil {
-		return nil, err
-	}
-	ciphers, err := c.CipherIDs()
-	if err != nil {
-		return nil, err
-	}
-	return &TLS{
-		CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.TrustedCAFile,
-		ClientCertAuth: c.ClientCertAuth, CRLFile: c.CRLFile,
-		AllowedHostnames: c.AllowedHostnames, CipherSuites: ciphers,
-		MinVersion: oldest, MaxVersion: newest,
-	}, nil
 }

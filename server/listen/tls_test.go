@@ -4,11 +4,9 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"os"
-	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -166,25 +164,5 @@ func TestBadFiles(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%+v: %v, want %q", files, err, c.want)
 		}
-	}
-}
-
-func TestTLSFrom(t *testing.T) {
-	if got, err := TLSFrom(config.TLS{MinVersion: "TLS1.2"}); got != nil || err != nil {
-		t.Errorf("no certificate: %+v, %v", got, err)
-	}
-	c := config.TLS{CertFile: "c", KeyFile: "k", TrustedCAFile: "ca", ClientCertAuth: true,
-		CRLFile: "crl", AllowedHostnames: []string{"h"}, MinVersion: "TLS1.2", MaxVersion: "TLS1.3",
-		CipherSuites: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"}}
-	want := &TLS{CertFile: "c", KeyFile: "k", TrustedCAFile: "ca", ClientCertAuth: true,
-		CRLFile: "crl", AllowedHostnames: []string{"h"}, MinVersion: tls.VersionTLS12,
-		MaxVersion:   tls.VersionTLS13,
-		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}
-	if got, err := TLSFrom(c); err != nil || !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v, %v; want %+v", got, err, want)
-	}
-	c.CipherSuites = []string{"ROT13"}
-	if _, err := TLSFrom(c); err == nil {
-		t.Error("an unknown cipher suite")
 	}
 }
