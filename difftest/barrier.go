@@ -18,10 +18,10 @@ const (
 	agreePoll = 5 * time.Millisecond
 )
 
-// watchHistory opens the stream that sees every event, from the newest revision on.
-func (r *runner) watchHistory() error {
+// watchHistory opens a member's stream that sees every event, from the newest revision on.
+func (r *runner) watchHistory(member int) error {
 	return both(func(i int) error {
-		ws, err := r.sides[i].stream(historyStream)
+		ws, err := r.sides[i].Side(member).stream(historyStream)
 		if err != nil {
 			return err
 		}
@@ -111,10 +111,11 @@ func (r *runner) probeUncapped(ctx context.Context) string {
 // eachStream calls f for all streams of both sides and describes the first error.
 func (r *runner) eachStream(f func(*watchStream) error) string {
 	err := both(func(i int) error {
-		s := r.sides[i]
-		for _, n := range slices.Sorted(maps.Keys(s.streams)) {
-			if err := f(s.streams[n]); err != nil {
-				return fmt.Errorf("side %s, stream %d: %w", s.Name, n, err)
+		for _, s := range r.sides[i].Sides {
+			for _, n := range slices.Sorted(maps.Keys(s.streams)) {
+				if err := f(s.streams[n]); err != nil {
+					return fmt.Errorf("side %s, stream %d: %w", s.Name, n, err)
+				}
 			}
 		}
 		return nil
@@ -129,15 +130,25 @@ func (r *runner) eachStream(f func(*watchStream) error) string {
 // new window.
 func (r *runner) agree() (string, error) {
 	r.sinceComp = 0
+	for n := range r.sides[0].Sides {
+		if what, err := r.agreeAt(n + 1); err != nil || what != "" {
+			return what, err
+		}
+	}
+	return "", nil
+}
+
+// agreeAt is agree for the streams of one member.
+func (r *runner) agreeAt(member int) (string, error) {
 	deadline := time.Now().Add(agreeTimeout)
 	poll := time.NewTicker(agreePoll)
 	defer poll.Stop()
 	for {
-		what, taken, events, fragments := r.compareStreams()
+		what, taken, events, fragments := r.compareStreams(member)
 		if what == "" {
 			for i, lengths := range taken {
 				for n, length := range lengths {
-					r.sides[i].streams[n].drop(length)
+					r.sides[i].Side(member).streams[n].drop(length)
 				}
 			}
 			r.stats.Events += events
@@ -151,13 +162,16 @@ func (r *runner) agree() (string, error) {
 	}
 }
 
-// compareStreams compares the windows of all streams. It returns how many responses each stream
+// compareStreams compares the windows of all streams of a member. It returns how many responses each stream
 // had, and how many events and fragments side A had.
-func (r *runner) compareStreams() (what string, taken [2]map[int]int, events, fragments int) {
+func (r *runner) compareStreams(member int) (
+	what string, taken [2]map[int]int, events, fragments int,
+) {
 	taken = [2]map[int]int{{}, {}}
-	for _, n := range slices.Sorted(maps.Keys(r.sides[0].streams)) {
+	for _, n := range slices.Sorted(maps.Keys(r.sides[0].Side(member).streams)) {
 		var windows [2]*window
-		for i, s := range r.sides {
+		for i, c := range r.sides {
+			s := c.Side(member)
 			log := s.streams[n].take()
 			taken[i][n] = len(log)
 			for _, m := range log {
@@ -188,11 +202,11 @@ func (r *runner) watch(ctx context.Context, op Op) (string, error) {
 	case kindWatchCreate:
 		r.lagging = true
 	case kindWatchClose:
-		r.closeWatch(op.Stream)
+		r.closeWatch(op)
 		return "", nil
 	}
 	err := both(func(i int) error {
-		s := r.sides[i]
+		s := r.sides[i].holder(op)
 		ws, err := s.stream(op.Stream)
 		if err != nil {
 			return err
@@ -222,11 +236,23 @@ func (r *runner) watch(ctx context.Context, op Op) (string, error) {
 
 // closeWatch ends a stream from the client's side. There is nothing to compare: etcd goes on with a
 // stream whose client has merely said that it will send no more.
-func (r *runner) closeWatch(n int) {
-	for _, s := range r.sides {
-		if ws := s.streams[n]; ws != nil {
+func (r *runner) closeWatch(op Op) {
+	for _, c := range r.sides {
+		s := c.holder(op)
+		if ws := s.streams[op.Stream]; ws != nil {
 			ws.stop()
-			delete(s.streams, n)
+			delete(s.streams, op.Stream)
 		}
 	}
+}
+
+// holder returns the member that has the stream of an operation open, or else the one that the
+// operation asks.
+func (c *Cluster) holder(op Op) *Side {
+	for _, s := range c.Sides {
+		if s.streams[op.Stream] != nil {
+			return s
+		}
+	}
+	return c.Side(op.Member)
 }

@@ -19,10 +19,12 @@ const (
 // of it, the deleted keys and their one revision, later operations and the watches tell.
 func (r *runner) expire(ctx context.Context, op Op) (string, error) {
 	id := op.Request.(*pb.LeaseGrantRequest).ID
-	what := r.exchange(ctx, Op{Kind: "grant", Request: op.Request})
+	what := r.exchange(ctx, Op{
+		Kind: "grant", Member: op.Member, Request: op.Request,
+	})
 	for _, key := range []string{"/r/z", "/r/expire", "a", "/r/expire/2"} {
 		if what == "" {
-			what = r.exchange(ctx, Op{Kind: "put", Request: &pb.PutRequest{
+			what = r.exchange(ctx, Op{Kind: "put", Member: op.Member, Request: &pb.PutRequest{
 				Key: []byte(key), Lease: id,
 			}})
 		}
@@ -30,11 +32,11 @@ func (r *runner) expire(ctx context.Context, op Op) (string, error) {
 	if what != "" {
 		return what, nil
 	}
-	err := both(func(i int) error { return r.sides[i].awaitExpiry(ctx, id) })
+	err := both(func(i int) error { return r.sides[i].Side(op.Member).awaitExpiry(ctx, id) })
 	if err != nil {
 		return err.Error(), nil
 	}
-	return r.exchange(ctx, Op{Kind: "range", Request: &pb.RangeRequest{
+	return r.exchange(ctx, Op{Kind: "range", Member: op.Member, Request: &pb.RangeRequest{
 		Key: []byte{0}, RangeEnd: []byte{0},
 	}}), nil
 }

@@ -23,6 +23,7 @@ var (
 		"responses of a watch")
 	flagHashes = flag.Bool("compaction-hashes", false, "compare HashKV also at revisions that "+
 		"were compacted since the last start")
+	flagGoOn   = flag.Bool("keep-going", false, "go on after a difference to show all of a script")
 	flagShrink = flag.Bool("shrink", true, "cut a failing script down")
 )
 
@@ -77,6 +78,6 @@ func chosen(t *testing.T) *Pair {
 	}
 	return &Pair{
 		Tools: tools, Programs: [2]string{*flagRef, *flagSut}, Options: [2][]grpc.DialOption{},
-		CompactionHashes: *flagHashes, StrictWatch: *flagStrict,
+		CompactionHashes: *flagHashes, StrictWatch: *flagStrict, KeepGoing: *flagGoOn,
 	}
 }

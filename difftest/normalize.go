@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -24,7 +25,11 @@ const earlyVersion = "3.5.0"
 // ids become 1 after a check that they are its own, picked lease ids become their symbols, terms,
 // indexes and sizes become 1 where they are set. An error means an impossible response.
 func (s *Side) normalize(m proto.Message) error {
-	var problem error
+	list, hasMembers := m.(interface{ GetMembers() []*pb.Member })
+	problem := error(nil)
+	if hasMembers && !slices.IsSortedFunc(list.GetMembers(), byID) {
+		problem = errors.New("members are not in the order of their ids")
+	}
 	walk(m.ProtoReflect(), func(m protoreflect.Message, fd protoreflect.FieldDescriptor) {
 		if err := s.normalizeField(m, fd); err != nil && problem == nil {
 			problem = err
@@ -33,7 +38,15 @@ func (s *Side) normalize(m proto.Message) error {
 	if problem != nil {
 		return fmt.Errorf("%w in %v", problem, m)
 	}
+	if hasMembers {
+		slices.SortFunc(list.GetMembers(), byID) // by symbols now
+		for _, member := range list.GetMembers() {
+			s.normalizeURLs(member)
+		}
+	}
 	switch m := m.(type) {
+	case *pb.MemberAddResponse:
+		s.normalizeURLs(m.Member)
 	case *pb.StatusResponse:
 		m.DbSize, m.DbSizeInUse = 1, 1 // Cairn's empty store uses nothing
 		if m.StorageVersion == "" || m.StorageVersion == earlyVersion {
@@ -41,11 +54,6 @@ func (s *Side) normalize(m proto.Message) error {
 		}
 		for i, text := range m.Errors {
 			m.Errors[i] = s.normalizeText(text)
-		}
-	case *pb.MemberListResponse:
-		for _, member := range m.Members {
-			s.normalizeURLs(member.PeerURLs)
-			s.normalizeURLs(member.ClientURLs)
 		}
 	case *pb.LeaseTimeToLiveResponse:
 		slices.SortFunc(m.Keys, slices.Compare)
@@ -62,12 +70,17 @@ func (s *Side) normalizeField(m protoreflect.Message, fd protoreflect.FieldDescr
 	switch fd.FullName() {
 	case "etcdserverpb.ResponseHeader.cluster_id":
 		return own(m, fd, s.clusterID)
-	case "etcdserverpb.ResponseHeader.member_id", "etcdserverpb.StatusResponse.leader",
-		"etcdserverpb.Member.ID":
+	case "etcdserverpb.ResponseHeader.member_id":
 		return own(m, fd, s.memberID)
+	case "etcdserverpb.StatusResponse.leader", "etcdserverpb.Member.ID":
+		symbol, known := s.numbers[m.Get(fd).Uint()]
+		if !known {
+			return fmt.Errorf("%s is %x, which is no member", fd.Name(), m.Get(fd).Uint())
+		}
+		m.Set(fd, protoreflect.ValueOfUint64(uint64(symbol)))
 	case "etcdserverpb.AlarmMember.memberID":
-		if m.Get(fd).Uint() == s.memberID {
-			m.Set(fd, protoreflect.ValueOfUint64(uint64(selfSymbol)))
+		if symbol, known := s.numbers[m.Get(fd).Uint()]; known {
+			m.Set(fd, protoreflect.ValueOfUint64(uint64(symbol)))
 		}
 	case "etcdserverpb.ResponseHeader.raft_term", "etcdserverpb.StatusResponse.raftTerm":
 		term := m.Get(fd).Uint()
@@ -113,22 +126,29 @@ func own(m protoreflect.Message, fd protoreflect.FieldDescriptor, want uint64) e
 	return nil
 }
 
-// normalizeText replaces the member's id in a text and makes its spaces single: the text form of
-// a message has one or two of them, as it pleases.
+// byID orders members by id.
+func byID(a, b *pb.Member) int { return cmp.Compare(a.ID, b.ID) }
+
+// normalizeText replaces members' ids in a text and makes its spaces single: the text form of a
+// message has one or two of them, as it pleases.
 func (s *Side) normalizeText(text string) string {
-	text = strings.ReplaceAll(text, strconv.FormatUint(s.memberID, 10), "$self")
+	for id, symbol := range s.numbers {
+		text = strings.ReplaceAll(text, strconv.FormatUint(id, 10),
+			fmt.Sprintf("$m%d", symbol-selfSymbol))
+	}
 	return strings.Join(strings.Fields(text), " ")
 }
 
-// normalizeURLs replaces this side's own addresses.
-func (s *Side) normalizeURLs(urls []string) {
-	for i, u := range urls {
-		switch u {
-		case s.Server.ClientURL():
-			urls[i] = "http://client"
-		case s.Server.PeerURL():
-			urls[i] = "http://peer"
+// normalizeURLs replaces this side's own addresses. They are in order on both sides; of the words
+// the order is another.
+func (s *Side) normalizeURLs(m *pb.Member) {
+	for _, urls := range [][]string{m.PeerURLs, m.ClientURLs} {
+		for i, u := range urls {
+			if word, known := s.urls[u]; known {
+				urls[i] = word
+			}
 		}
+		slices.Sort(urls)
 	}
 }
 

@@ -7,12 +7,16 @@ import (
 
 // Op is one line of a script.
 type Op struct {
-	Kind    string        // a key of kinds
-	Stream  int           // which watch stream, for the watch kinds
-	Var     int           // for grant with ID 0: which $lease the id is kept as
-	Repeat  int           // for keepalive: how often the request is sent on one stream
-	Signal  string        // for restart: TERM or KILL
-	Request proto.Message // nil for kinds without one; may hold symbols (symbol.go)
+	Kind   string // a key of kinds
+	Stream int    // which watch stream, for the watch kinds
+	Var    int    // for grant with ID 0: which $lease the id is kept as
+	Repeat int    // for keepalive: how often the request is sent on one stream
+	Signal string // for restart and stop: TERM or KILL
+	Member int    // which one is asked, from 1 on; 0 is the first
+	Path   string // for http
+	// HasLeader asks to be refused when there is no leader.
+	HasLeader bool
+	Request   proto.Message // nil for kinds without one; may hold symbols (symbol.go)
 }
 
 // Kinds of operations that are not a single unary call.
@@ -28,6 +32,16 @@ const (
 	kindVersions      = "versions"
 	kindExpire        = "expire"
 	kindRestart       = "restart"
+
+	// Kinds for clusters of several members, see cluster.go.
+	kindStop       = "stop"
+	kindStart      = "start"
+	kindJoin       = "join"
+	kindGone       = "gone"
+	kindLead       = "lead"
+	kindLeaderless = "leaderless"
+	kindAge        = "age"
+	kindHTTP       = "http"
 )
 
 // kind tells how operations of a kind are sent.
@@ -55,6 +69,13 @@ func kinds() map[string]kind {
 		"hashkv":     unary[pb.HashKVRequest, pb.HashKVResponse]("Maintenance/HashKV"),
 		"defragment": unary[pb.DefragmentRequest, pb.DefragmentResponse]("Maintenance/Defragment"),
 		"moveleader": unary[pb.MoveLeaderRequest, pb.MoveLeaderResponse]("Maintenance/MoveLeader"),
+		"memberadd":  unary[pb.MemberAddRequest, pb.MemberAddResponse]("Cluster/MemberAdd"),
+		"memberremove": unary[pb.MemberRemoveRequest, pb.MemberRemoveResponse](
+			"Cluster/MemberRemove"),
+		"memberupdate": unary[pb.MemberUpdateRequest, pb.MemberUpdateResponse](
+			"Cluster/MemberUpdate"),
+		"memberpromote": unary[pb.MemberPromoteRequest, pb.MemberPromoteResponse](
+			"Cluster/MemberPromote"),
 		"timetolive": unary[pb.LeaseTimeToLiveRequest, pb.LeaseTimeToLiveResponse](
 			"Lease/LeaseTimeToLive"),
 
@@ -70,6 +91,14 @@ func kinds() map[string]kind {
 		kindSettle:        {},
 		kindVersions:      {},
 		kindRestart:       {},
+		kindStop:          {},
+		kindStart:         {},
+		kindJoin:          {},
+		kindGone:          {},
+		kindLead:          {},
+		kindLeaderless:    {},
+		kindAge:           {},
+		kindHTTP:          {},
 	}
 }
 

@@ -2,6 +2,7 @@ package difftest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,7 @@ const (
 
 // Config is what a server is started with besides its addresses and its directory.
 type Config struct {
+	Members         int // that found the cluster; 0 is one
 	MaxTxnOps       int // --max-txn-ops; 0 leaves the default
 	MaxRequestBytes int // --max-request-bytes; 0 leaves the default
 	DefaultTiming   bool
@@ -66,6 +68,10 @@ type Server struct {
 	PeerPort   int
 	Config     Config
 
+	Number  int    // in its cluster, from 1 on; 0: it is alone
+	Initial string // value of --initial-cluster; "": it is alone
+	Joins   bool   // the cluster exists already
+
 	cmd  *exec.Cmd
 	log  *serverLog
 	done chan struct{} // closed when the process has ended
@@ -81,9 +87,6 @@ func NewServer(program, dir string, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
 	return &Server{Program: program, Dir: dir, ClientPort: client, PeerPort: peer, Config: cfg}, nil
 }
 
@@ -96,6 +99,14 @@ func (s *Server) ClientURL() string { return "http://" + s.Endpoint() }
 // PeerURL is like ClientURL.
 func (s *Server) PeerURL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.PeerPort) }
 
+// Name returns the member's name.
+func (s *Server) Name() string {
+	if s.Number == 0 {
+		return "x"
+	}
+	return fmt.Sprintf("m%d", s.Number)
+}
+
 // DataDir returns the server's data directory.
 func (s *Server) DataDir() string { return filepath.Join(s.Dir, "data") }
 
@@ -104,16 +115,22 @@ func (s *Server) LogPath() string { return filepath.Join(s.Dir, "log") }
 
 // Start starts the process and returns when it serves clients.
 func (s *Server) Start(ctx context.Context) error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return err
+	}
 	file, err := os.OpenFile(s.LogPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	args := append([]string{
-		"--name=x", "--data-dir=" + s.DataDir(),
+		"--name=" + s.Name(), "--data-dir=" + s.DataDir(),
 		"--listen-client-urls=" + s.ClientURL(), "--advertise-client-urls=" + s.ClientURL(),
 		"--listen-peer-urls=" + s.PeerURL(), "--initial-advertise-peer-urls=" + s.PeerURL(),
-		"--initial-cluster=x=" + s.PeerURL(),
+		"--initial-cluster=" + cmp.Or(s.Initial, s.Name()+"="+s.PeerURL()),
 	}, s.Config.args()...)
+	if s.Joins {
+		args = append(args, "--initial-cluster-state=existing")
+	}
 	s.log = &serverLog{file: file, ready: make(chan struct{})}
 	s.cmd = exec.Command(s.Program, args...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
@@ -169,6 +186,20 @@ func (s *Server) Stop(sig syscall.Signal) (string, error) {
 		err := fmt.Errorf("%s still runs %v after %v\n%s", s.Program, stopTimeout, sig,
 			s.log.tail())
 		return "", errors.Join(err, s.cmd.Process.Kill())
+	}
+}
+
+// Await waits until the process ends by itself and returns how it ended.
+func (s *Server) Await() (string, error) {
+	timer := time.NewTimer(stopTimeout)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+		end := s.cmd.ProcessState.String()
+		s.cmd = nil
+		return end, nil
+	case <-timer.C:
+		return "", fmt.Errorf("%s still runs after %v\n%s", s.Program, stopTimeout, s.log.tail())
 	}
 }
 

@@ -72,7 +72,7 @@ func runScript(t *testing.T, pair *Pair, script *Script, name string) {
 		}
 		return
 	}
-	t.Errorf("the two sides differ: %v", d)
+	t.Errorf("the two sides differ: %v", err)
 	save(t, script, name+"-full")
 	if *flagShrink {
 		script, d = Shrink(t.Context(), pair, script, d, dir, t.Logf)

@@ -2,10 +2,10 @@ package difftest
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"path/filepath"
+	"strings"
 	"sync"
-	"syscall"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -15,6 +15,9 @@ import (
 // historyStream is the stream on which the runner watches every key from the start, and from
 // where it was after each restart. Scripts number their streams from 0.
 const historyStream = -1
+
+// unequal begins the description of answers that differ.
+const unequal = "answers differ"
 
 // settleEvery is after how many operations at most the watch streams are compared.
 const settleEvery = 200
@@ -34,6 +37,9 @@ type Pair struct {
 	// There etcd answers, until it is restarted, what it computed while it compacted: the hash as
 	// of the compaction before. Cairn computes the hash anew, as etcd does after a restart.
 	CompactionHashes bool
+
+	// KeepGoing goes on after answers that differ, so that one run shows all of them.
+	KeepGoing bool
 }
 
 // Difference tells where the two sides gave different answers, or one of them an impossible one.
@@ -42,6 +48,9 @@ type Difference struct {
 	Op    Op     // as in the script
 	Sent  string // the request with side A's numbers
 	What  string
+
+	// Restless: a leader has changed without being asked to, which may be the cause.
+	Restless bool
 }
 
 // Error returns the difference as a text of several lines.
@@ -57,9 +66,13 @@ type Stats struct {
 // runner runs one script on two fresh servers.
 type runner struct {
 	pair   *Pair
-	sides  [2]*Side
+	sides  [2]*Cluster
 	script *Script
 	stats  Stats
+
+	members map[int]bool // numbers of the members; whether they vote
+	lead    int          // who leads, by number
+	stale   bool         // some members may not have applied all
 
 	rev       int64 // newest revision, by side A's headers
 	compacted int64
@@ -74,22 +87,27 @@ type runner struct {
 // Run runs a script on fresh servers under dir. It returns a *Difference if the sides disagree and
 // another error if the run could not be made.
 func Run(ctx context.Context, pair *Pair, script *Script, dir string) (Stats, error) {
-	r := &runner{pair: pair, script: script, rev: 1, nextProbe: probeID,
-		hashed: make(map[int64]bool)}
+	r := &runner{pair: pair, script: script, rev: 1, nextProbe: probeID, lead: 1,
+		hashed: make(map[int64]bool), members: make(map[int]bool)}
 	defer r.close()
 	if err := r.start(ctx, dir); err != nil {
 		return r.stats, err
 	}
+	var kept []error
 	for i, op := range script.Ops {
 		if err := r.step(ctx, i, op); err != nil {
-			return r.stats, err
+			kept = append(kept, r.explain(ctx, err))
+			var d *Difference
+			if !pair.KeepGoing || !errors.As(err, &d) || !strings.HasPrefix(d.What, unequal) {
+				return r.stats, errors.Join(kept...)
+			}
 		}
 		r.stats.Ops++
 	}
-	if script.Partial {
-		return r.stats, nil
+	if script.Partial || len(kept) > 0 {
+		return r.stats, errors.Join(kept...)
 	}
-	return r.stats, r.finish(ctx)
+	return r.stats, r.explain(ctx, r.finish(ctx))
 }
 
 // start makes both sides and starts them.
@@ -99,17 +117,29 @@ func (r *runner) start(ctx context.Context, dir string) error {
 		if err != nil {
 			return err
 		}
-		name := string(rune('A' + i))
-		server, err := NewServer(path, filepath.Join(dir, name), r.script.Config)
+		r.sides[i], err = NewCluster(path, dir, i, r.script.Config)
 		if err != nil {
 			return err
 		}
-		r.sides[i] = &Side{Name: name, Server: server, Options: r.pair.Options[i]}
+		for _, s := range r.sides[i].Sides {
+			s.Options = r.pair.Options[i]
+		}
+	}
+	for n := range max(r.script.Config.Members, 1) {
+		r.members[n+1] = true
 	}
 	if err := both(func(i int) error { return r.sides[i].Start(ctx) }); err != nil {
 		return err
 	}
-	return r.watchHistory()
+	if err := r.settle(ctx); err != nil {
+		return err
+	}
+	for n := range r.members {
+		if err := r.watchHistory(n); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // close ends both sides.
@@ -144,6 +174,12 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 		return &Difference{Index: i, Op: op, Sent: r.sent(op), What: what}
 	}
 	r.sinceComp++
+	if err := r.mayAsk(op); err != nil {
+		return fail(err.Error())
+	}
+	if err := r.catchUp(ctx, op); err != nil {
+		return fail(err.Error())
+	}
 	if needsBarrier(op.Kind) || r.sinceComp >= settleEvery {
 		if what, err := r.barrier(ctx); err != nil || what != "" {
 			return firstError(fail(what), err)
@@ -153,7 +189,7 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 	case kindSettle:
 		return nil
 	case kindVersions:
-		err := both(func(i int) error { return r.sides[i].awaitVersions(ctx) })
+		err := both(func(i int) error { return r.sides[i].Side(op.Member).awaitVersions(ctx) })
 		if err != nil {
 			return fail(err.Error())
 		}
@@ -165,7 +201,10 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 		what, err := r.restart(ctx, op)
 		return firstError(fail(what), err)
 	case kindSnapshot:
-		what, err := r.snapshot(ctx)
+		what, err := r.snapshot(ctx, op)
+		return firstError(fail(what), err)
+	case kindStop, kindStart, kindJoin, kindGone, kindLead, kindLeaderless, kindAge, kindHTTP:
+		what, err := r.cluster(ctx, op)
 		return firstError(fail(what), err)
 	case kindWatchCreate, kindWatchCancel, kindWatchProgress, kindWatchClose:
 		what, err := r.watch(ctx, op)
@@ -185,7 +224,8 @@ func firstError(a, b error) error {
 // needsBarrier tells before which operations the streams must have come to rest.
 func needsBarrier(kind string) bool {
 	switch kind {
-	case "compact", kindWatchCancel, kindWatchProgress, kindWatchClose, kindSettle, kindRestart:
+	case "compact", kindWatchCancel, kindWatchProgress, kindWatchClose, kindSettle, kindRestart,
+		kindStop:
 		return true
 	}
 	return false
@@ -196,7 +236,7 @@ func (r *runner) sent(op Op) string {
 	if op.Request == nil || r.sides[0] == nil {
 		return ""
 	}
-	return text(r.sides[0].resolve(op.Request, r.rev, r.compacted))
+	return text(r.sides[0].Side(op.Member).resolve(op.Request, r.rev, r.compacted))
 }
 
 // exchange makes a call on both sides and compares the answers.
@@ -204,7 +244,7 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 	var answers [2]answer
 	var bad [2]error
 	_ = both(func(i int) error {
-		s := r.sides[i]
+		s := r.sides[i].Side(op.Member)
 		req := s.resolve(op.Request, r.rev, r.compacted)
 		answers[i] = s.call(ctx, op, req)
 		for _, m := range answers[i].msgs {
@@ -217,7 +257,7 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 	})
 	for i, err := range bad {
 		if err != nil {
-			return fmt.Sprintf("side %s: %v", r.sides[i].Name, err)
+			return fmt.Sprintf("side %s: %v", r.sides[i].Side(op.Member).Name, err)
 		}
 	}
 	a, b := answers[0], answers[1]
@@ -225,13 +265,13 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 		maskHash(a, b)
 	}
 	if req, ok := op.Request.(*pb.HashKVRequest); ok && !r.pair.CompactionHashes {
-		rev := r.sides[0].resolve(req, r.rev, r.compacted).(*pb.HashKVRequest).Revision
+		rev := r.sides[0].Side(0).resolve(req, r.rev, r.compacted).(*pb.HashKVRequest).Revision
 		if r.hashed[rev] {
 			return ""
 		}
 	}
 	if !sameAnswer(a, b) {
-		return fmt.Sprintf("answers differ\n  A: %v\n  B: %v", a, b)
+		return fmt.Sprintf(unequal+"\n  A: %v\n  B: %v", a, b)
 	}
 	if a.err != nil {
 		r.stats.Failed++
@@ -241,6 +281,9 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 
 // learn keeps what a side's raw response tells about ids that it picked.
 func (s *Side) learn(op Op, m proto.Message) {
+	if added, ok := m.(*pb.MemberAddResponse); ok && op.Var != 0 {
+		s.setMember(op.Var, added.Member.ID)
+	}
 	grant, ok := m.(*pb.LeaseGrantResponse)
 	if !ok {
 		return
@@ -280,48 +323,36 @@ func (r *runner) note(ctx context.Context, op Op, a answer) string {
 			r.rev = max(r.rev, h.GetHeader().Revision)
 		}
 	}
+	r.noteMembers(a)
 	if op.Kind != "compact" || a.err != nil {
 		return ""
 	}
 	req := op.Request.(*pb.CompactionRequest)
-	r.compacted = r.sides[0].resolve(req, r.rev, r.compacted).(*pb.CompactionRequest).Revision
+	r.compacted = r.sides[0].Side(0).resolve(req, r.rev, r.compacted).(*pb.CompactionRequest).Revision
 	r.hashed[r.compacted] = true
 	if req.Physical {
 		return ""
 	}
 	// The same once more fails, but only after the compaction in the background is through.
-	again := Op{Kind: "compact", Request: &pb.CompactionRequest{
-		Revision: Compacted(0), Physical: true,
-	}}
-	return r.exchange(ctx, again)
+	for _, s := range r.sides[0].Running() {
+		n := max(s.Server.Number, 1)
+		again := Op{Kind: "compact", Member: n, Request: &pb.CompactionRequest{
+			Revision: Compacted(0), Physical: true,
+		}}
+		if what := r.exchange(ctx, again); what != "" && r.members[n] {
+			return what
+		}
+	}
+	return ""
 }
 
-// restart stops both servers, compares how they ended and starts them again.
+// restart stops both servers, or one member of each cluster, and starts them again.
 func (r *runner) restart(ctx context.Context, op Op) (string, error) {
-	signals := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "KILL": syscall.SIGKILL}
-	sig, ok := signals[op.Signal]
-	if !ok {
-		return "", fmt.Errorf("restart needs signal=TERM or signal=KILL, not %q", op.Signal)
-	}
-	var ends [2]string
-	err := both(func(i int) (err error) {
-		r.sides[i].disconnect()
-		ends[i], err = r.sides[i].Server.Stop(sig)
-		return err
-	})
-	if err != nil {
-		return err.Error(), nil
-	}
-	if ends[0] != ends[1] {
-		return fmt.Sprintf("the processes ended differently\n  A: %s\n  B: %s", ends[0],
-			ends[1]), nil
-	}
-	if err := both(func(i int) error { return r.sides[i].Start(ctx) }); err != nil {
-		return err.Error(), nil
+	if what, err := r.stop(ctx, op); err != nil || what != "" {
+		return what, err
 	}
 	r.stats.Restarts++
-	clear(r.hashed)
-	return "", r.watchHistory()
+	return r.startAgain(ctx, op)
 }
 
 // finish compares all that can be seen at the end of a script, before and after restarts.

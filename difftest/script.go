@@ -32,8 +32,9 @@ type Script struct {
 //	restart signal=KILL
 func (s *Script) WriteTo(w io.Writer) (int64, error) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "config max-txn-ops=%d max-request-bytes=%d default-timing=%t\n",
-		s.Config.MaxTxnOps, s.Config.MaxRequestBytes, s.Config.DefaultTiming)
+	fmt.Fprintf(&b, "config members=%d max-txn-ops=%d max-request-bytes=%d default-timing=%t\n",
+		max(s.Config.Members, 1), s.Config.MaxTxnOps, s.Config.MaxRequestBytes,
+		s.Config.DefaultTiming)
 	for _, op := range s.Ops {
 		fmt.Fprintln(&b, op)
 	}
@@ -49,11 +50,18 @@ func (op Op) String() string {
 			fmt.Fprintf(&b, " %s=%d", name, n)
 		}
 	}
+	number("at", op.Member)
 	number("stream", op.Stream)
 	number("var", op.Var)
 	number("repeat", op.Repeat)
 	if op.Signal != "" {
 		fmt.Fprintf(&b, " signal=%s", op.Signal)
+	}
+	if op.Path != "" {
+		fmt.Fprintf(&b, " path=%s", op.Path)
+	}
+	if op.HasLeader {
+		b.WriteString(" hasleader=true")
 	}
 	if op.Request != nil {
 		text := prototext.MarshalOptions{}.Format(op.Request)
@@ -93,6 +101,8 @@ func (c *Config) parse(line string) error {
 		name, value, _ := strings.Cut(field, "=")
 		var err error
 		switch name {
+		case "members":
+			c.Members, err = strconv.Atoi(value)
 		case "max-txn-ops":
 			c.MaxTxnOps, err = strconv.Atoi(value)
 		case "max-request-bytes":
@@ -133,6 +143,12 @@ func parseOp(line string) (Op, error) {
 			op.Repeat, err = strconv.Atoi(value)
 		case "signal":
 			op.Signal = value
+		case "at":
+			op.Member, err = strconv.Atoi(value)
+		case "path":
+			op.Path = value
+		case "hasleader":
+			op.HasLeader, err = strconv.ParseBool(value)
 		default:
 			err = fmt.Errorf("unknown setting %q", name)
 		}

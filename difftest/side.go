@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -26,23 +27,46 @@ const (
 	maxMessage = 1 << 30
 )
 
-// Side is one of the two servers of a run: its process, a connection to it and what is known about
-// the ids that it has picked. The runner is its only user.
+// Side is one member of one of the two clusters of a run: its process, a connection to it and what
+// its cluster has picked. The runner is its only user.
 type Side struct {
-	Name   string // "A" or "B"
+	Name   string // "A" or "B", with the number of the member behind it if there are several
 	Server *Server
 
 	// Options are added to every connection; tests put faults there.
 	Options []grpc.DialOption
 
-	conn      *grpc.ClientConn
-	streams   map[int]*watchStream
-	leases    map[int64]int64 // symbol -> id on this side
-	symbols   map[int64]int64 // id on this side -> symbol
-	ttls      map[int64]int64 // id in normal form -> TTL that was granted
+	*ids
+
+	conn     *grpc.ClientConn
+	streams  map[int]*watchStream
+	memberID uint64
+	term     uint64 // highest term seen
+}
+
+// ids is what a cluster, or a lone server, has picked by itself. Its members share it.
+type ids struct {
 	clusterID uint64
-	memberID  uint64
-	term      uint64 // highest term seen
+	leases    map[int64]int64   // symbol -> id on this side
+	symbols   map[int64]int64   // id on this side -> symbol
+	ttls      map[int64]int64   // id in normal form -> TTL that was granted
+	members   map[int64]uint64  // symbol -> id on this side
+	numbers   map[uint64]int64  // id on this side -> symbol
+	urls      map[string]string // URL on this side -> word, as $peer2 or $client2
+}
+
+// newIDs returns an empty table.
+func newIDs() *ids {
+	return &ids{
+		leases: make(map[int64]int64), symbols: make(map[int64]int64),
+		ttls: make(map[int64]int64), members: make(map[int64]uint64),
+		numbers: make(map[uint64]int64), urls: make(map[string]string),
+	}
+}
+
+// setMember keeps the id of member n.
+func (t *ids) setMember(n int, id uint64) {
+	t.members[MemberVar(n)], t.numbers[id] = id, MemberVar(n)
 }
 
 // Start starts the server and connects to it.
@@ -51,9 +75,9 @@ func (s *Side) Start(ctx context.Context) error {
 		return fmt.Errorf("side %s: %w", s.Name, err)
 	}
 	s.streams = make(map[int]*watchStream)
-	if s.leases == nil {
-		s.leases, s.symbols = make(map[int64]int64), make(map[int64]int64)
-		s.ttls = make(map[int64]int64)
+	if s.ids == nil {
+		s.ids = newIDs()
+		s.urls[s.Server.PeerURL()], s.urls[s.Server.ClientURL()] = "$peer1", "$client1"
 	}
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -75,6 +99,9 @@ func (s *Side) Start(ctx context.Context) error {
 	s.clusterID, s.memberID = status.Header.ClusterId, status.Header.MemberId
 	if s.clusterID == 0 || s.memberID == 0 {
 		return fmt.Errorf("side %s: no ids in the header %v", s.Name, status.Header)
+	}
+	if _, known := s.numbers[s.memberID]; !known {
+		s.setMember(max(s.Server.Number, 1), s.memberID)
 	}
 	return nil
 }
@@ -115,6 +142,9 @@ func (s *Side) disconnect() {
 	}
 }
 
+// running reports whether the process runs, as far as the runner has not ended it.
+func (s *Side) running() bool { return s.conn != nil }
+
 // Close ends everything; the data directory stays.
 func (s *Side) Close() {
 	s.disconnect()
@@ -129,7 +159,7 @@ type answer struct {
 
 // resolve returns the request with symbols replaced by this side's numbers.
 func (s *Side) resolve(m proto.Message, rev, compacted int64) proto.Message {
-	return mapInts(m, func(v int64) int64 {
+	m = mapInts(m, func(v int64) int64 {
 		switch {
 		case within(v, compactSymbol):
 			return compacted + v - compactSymbol
@@ -141,9 +171,29 @@ func (s *Side) resolve(m proto.Message, rev, compacted int64) proto.Message {
 			}
 		case v == selfSymbol:
 			return int64(s.memberID)
+		case within(v, selfSymbol):
+			return int64(s.members[v])
 		}
 		return v
 	})
+	switch m := m.(type) {
+	case *pb.MemberAddRequest:
+		s.resolveURLs(m.PeerURLs)
+	case *pb.MemberUpdateRequest:
+		s.resolveURLs(m.PeerURLs)
+	}
+	return m
+}
+
+// resolveURLs replaces words for this side's addresses.
+func (s *Side) resolveURLs(urls []string) {
+	for i, text := range urls {
+		for u, word := range s.urls {
+			if word == text {
+				urls[i] = u
+			}
+		}
+	}
 }
 
 // call makes the call of an operation that is neither a watch nor a restart. The request is
@@ -159,6 +209,9 @@ func (s *Side) call(ctx context.Context, op Op, req proto.Message) answer {
 	}
 	k := kinds()[op.Kind]
 	resp := k.response()
+	if op.HasLeader {
+		ctx = metadata.AppendToOutgoingContext(ctx, "hasleader", "true")
+	}
 	if err := s.conn.Invoke(ctx, k.method, req, resp); err != nil {
 		return answer{err: err}
 	}

@@ -16,14 +16,14 @@ import (
 
 // snapshot saves a snapshot of both sides, lets real etcdutl read them back and compares what it
 // says about the keys.
-func (r *runner) snapshot(ctx context.Context) (string, error) {
+func (r *runner) snapshot(ctx context.Context, op Op) (string, error) {
 	etcdutl, err := r.pair.Tools.Path(ctx, Etcdutl)
 	if err != nil {
 		return "", err
 	}
 	var reports [2]string
 	err = both(func(i int) error {
-		s := r.sides[i]
+		s := r.sides[i].Side(op.Member)
 		path := filepath.Join(s.Server.Dir, "snapshot.db")
 		if err := s.save(ctx, path); err != nil {
 			return fmt.Errorf("side %s: %w", s.Name, err)

@@ -16,6 +16,9 @@ import (
 //	$compact+1  the compacted revision plus one
 //	$lease2     the id that the server picked for the grant with var=2
 //	$self       the id of the member that is asked
+//	$m2         the id of member 2: one of the first, by number, or of the memberadd with var=2
+//
+// In lists of peer URLs $peer2 stands for the URL of member 2, which need not exist yet.
 const (
 	revSymbol     = int64(1) << 60
 	compactSymbol = revSymbol + 1<<40
@@ -34,6 +37,9 @@ func Compacted(d int64) int64 { return compactSymbol + d }
 
 // LeaseVar returns the symbol for the lease of variable n.
 func LeaseVar(n int) int64 { return leaseSymbol + int64(n) }
+
+// MemberVar returns the symbol for the id of member n, from 1 on.
+func MemberVar(n int) int64 { return selfSymbol + int64(n) }
 
 // within reports whether v is a symbol of the window around middle.
 func within(v, middle int64) bool { return v > middle-symbolSpan && v < middle+symbolSpan }
@@ -79,7 +85,7 @@ func walk(m protoreflect.Message, f func(protoreflect.Message, protoreflect.Fiel
 // scripts are free of '$' and of numbers that long.
 var (
 	numberInText = regexp.MustCompile(`\b[0-9]{19}\b`)
-	wordInText   = regexp.MustCompile(`\$(rev|compact|lease|self)([+-]?[0-9]+)?`)
+	wordInText   = regexp.MustCompile(`\$(rev|compact|lease|self|m)([+-]?[0-9]+)?`)
 )
 
 // symbolsToWords replaces the numbers of symbols in text by their words.
@@ -97,6 +103,8 @@ func symbolsToWords(text string) string {
 			return fmt.Sprintf("$lease%d", v-leaseSymbol)
 		case v == selfSymbol:
 			return "$self"
+		case within(v, selfSymbol):
+			return fmt.Sprintf("$m%d", v-selfSymbol)
 		}
 		return s
 	})
@@ -122,6 +130,8 @@ func wordsToSymbols(text string) string {
 			return strconv.FormatInt(Compacted(d), 10)
 		case "lease":
 			return strconv.FormatInt(LeaseVar(int(d)), 10)
+		case "m":
+			return strconv.FormatInt(MemberVar(int(d)), 10)
 		}
 		return strconv.FormatInt(selfSymbol, 10)
 	})

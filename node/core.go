@@ -119,6 +119,9 @@ func (c *Core) Ready(out *Output) bool {
 	for _, m := range rd.Messages {
 		switch m.GetTo() {
 		case raft.LocalAppendThread:
+			if snap := m.GetSnapshot(); snap != nil { // raft has taken its configuration over
+				c.setConf(snap.GetMetadata().GetConfState())
+			}
 			out.Appends = append(out.Appends, m)
 		case raft.LocalApplyThread:
 			out.Applies = append(out.Applies, m)
