@@ -124,16 +124,23 @@ func (v *View) Retained(
 	if err != nil {
 		return err
 	}
-	return v.retained(ctx, rev, v.floor, fn)
+	return v.retained(ctx, 0, rev, v.floor, fn)
 }
 
-// retained calls fn for the records up to rev, of those up to the floor only for the newest that
-// are not above at (>= floor).
+// RetainedSince is View.Retained for the records above base, at the view's revision.
+func (v *View) RetainedSince(
+	ctx context.Context, base int64, fn func(revlog.Record) error,
+) error {
+	return v.retained(ctx, base+1, v.rev, v.floor, fn)
+}
+
+// retained calls fn for the records with from <= main revision <= rev, of those up to the floor
+// only for the newest that are not above at (>= floor).
 func (v *View) retained(
-	ctx context.Context, rev, at int64, fn func(revlog.Record) error,
+	ctx context.Context, from, rev, at int64, fn func(revlog.Record) error,
 ) error {
 	n := 0
-	return v.s.log.Scan(cairn.Revision{}, rev,
+	return v.s.log.Scan(cairn.Revision{Main: from}, rev,
 		func(_ revlog.Pos, r revlog.Record) (bool, error) {
 			if n++; n%ctxRecords == 0 && ctx.Err() != nil {
 				return false, ctx.Err()

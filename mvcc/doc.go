@@ -39,4 +39,9 @@
 // C, unless that is a tombstone below C (one at C stays until the next compaction, so that a watch
 // from C sees it: etcd since 3.5.16), and all above C. The log gives the space back by
 // ReclaimStep.
+//
+// # Snapshots
+//
+// View.Retained is what another member needs of this store, View.RetainedSince what it needs beyond
+// what it has. Graft adds that to its store while readers go on (package snapshot carries it).
 package mvcc

@@ -50,7 +50,7 @@ func (v *View) hash(ctx context.Context, rev int64) (uint32, error) {
 	table := crc32.MakeTable(crc32.Castagnoli)
 	sum := crc32.Update(0, table, []byte("key"))
 	var key [18]byte
-	err := v.retained(ctx, rev, at, func(r revlog.Record) error {
+	err := v.retained(ctx, 0, rev, at, func(r revlog.Record) error {
 		if r.Tombstone && r.Rev.Main == v.floor {
 			return nil
 		}

@@ -28,9 +28,29 @@ var (
 // Errors: a *revlog.CorruptError, wrapped, if a record is damaged; ErrIncomplete, with the key and
 // the revision, if records are missing or contradict each other.
 func Open(log *revlog.Log, rev, compactRev int64) (*Store, error) {
-	if rev < FirstRev || compactRev > rev {
+	if compactRev > rev {
 		return nil, fmt.Errorf("mvcc: open at revision %d, compacted at %d: not a state of a store",
 			rev, compactRev)
+	}
+	return open(log, rev, compactRev)
+}
+
+// OpenSalvaged opens what revlog.Salvage has left of a log: rev is the last revision that it holds
+// (FirstRev if it is less), compactRev that of the checkpoint that the log was made for. It may be
+// above rev. Then keys may be there that were deleted, or values that were replaced: nothing may
+// be read, applied or published before Graft has made a state of it.
+func OpenSalvaged(log *revlog.Log, rev, compactRev int64) (*Store, error) {
+	s, err := open(log, rev, min(rev, compactRev))
+	if err == nil {
+		// The floor stays below: a pass of the compactor now would find less than is dead.
+		s.compactRev.Store(compactRev)
+	}
+	return s, err
+}
+
+func open(log *revlog.Log, rev, compactRev int64) (*Store, error) {
+	if rev < FirstRev {
+		return nil, fmt.Errorf("mvcc: open at revision %d: not a state of a store", rev)
 	}
 	s := &Store{log: log, idx: index.New(), next: rev}
 	s.tx.reader.s = s

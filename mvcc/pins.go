@@ -10,7 +10,7 @@ import (
 //
 // The compact revision only grows, so the floors are in order and the first one is the least.
 type pins struct {
-	mu     sync.Mutex // guards floors; held for a few instructions
+	mu     sync.Mutex // guards floors, and a jump of the revision; held for a few instructions
 	floors []floorPin
 }
 
@@ -20,17 +20,17 @@ type floorPin struct {
 	count int
 }
 
-// take pins the present floor and returns it.
-func (p *pins) take(floor *atomic.Int64) int64 {
+// take pins the present floor and returns it, and the revision that goes with it.
+func (p *pins) take(floor, rev *atomic.Int64) (f, r int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	f := floor.Load()
+	f = floor.Load()
 	if n := len(p.floors); n > 0 && p.floors[n-1].floor == f {
 		p.floors[n-1].count++
 	} else {
 		p.floors = append(p.floors, floorPin{f, 1})
 	}
-	return f
+	return f, rev.Load() // after the floor, which Publish raises last
 }
 
 // release ends one pin of a floor.

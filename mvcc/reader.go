@@ -39,7 +39,7 @@ type View struct{ reader }
 func (s *Store) View() *View {
 	v := s.views.Get().(*View)
 	v.begin()
-	v.rev, v.compactRev = s.rev.Load(), v.floor
+	v.compactRev = v.floor
 	return v
 }
 
@@ -73,10 +73,11 @@ type item struct {
 // keptItems bounds the memory for items that a reader keeps for the next use, in items.
 const keptItems = 4 * chunkKeys
 
-// begin takes the pins, the log's first: it must be held before a position is learnt.
+// begin takes the pins, the log's first: it must be held before a position is learnt. rev is the
+// newest one published then.
 func (r *reader) begin() {
 	r.pin = r.s.log.Pin()
-	r.floor = r.s.pins.take(&r.s.floor)
+	r.floor, r.rev = r.s.pins.take(&r.s.floor, &r.s.rev)
 }
 
 func (r *reader) end() {

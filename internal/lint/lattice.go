@@ -31,7 +31,7 @@ var layers = []layer{
 		"each holds one kind of replicated data; what crosses them is written once, in state"},
 	{"machine", []string{"state"},
 		"applying commands is deterministic: it knows neither raft nor clients"},
-	{"owners", []string{"node", "watch", "upkeep", "backup"},
+	{"owners", []string{"node", "watch", "upkeep", "backup", "snapshot"},
 		"they drive the machine and hand on its events; doors reach them through interfaces"},
 	{"doors", []string{"v3", "ops"},
 		"a door declares the backend that it needs and never sees raft, wal or revlog"},

@@ -40,6 +40,3 @@ func (x *Index) Graft(key []byte, v Version, rev int64) error {
 	}
 	return nil
 }
-
-// IDs is above every id in use.
-func (x *Index) IDs() uint32 { return x.entries.next }
