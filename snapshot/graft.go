@@ -16,9 +16,9 @@ const recordRoom = 32
 
 // Graft adds what is staged to the store, if it is complete: the store's revision and compact
 // revision are then those of the header. The staging stays until Remove, for a restart before the
-// owner's next checkpoint needs it again. The whole file is checked first. It is the applier's call,
-// as mvcc.Store.Graft, which tells what an error means for the store; ErrIncomplete, ErrDamaged and
-// a full disk that is foreseen leave it unchanged.
+// owner's next checkpoint needs it again. The whole file is checked first. It is the applier's
+// call, as mvcc.Store.Graft, which tells what an error means for the store; ErrIncomplete,
+// ErrDamaged and a full disk that is foreseen leave it unchanged.
 func (in *Incoming) Graft(store *mvcc.Store) (stats mvcc.GraftStats, err error) {
 	if err := in.verify(); err != nil {
 		return stats, err

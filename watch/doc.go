@@ -41,6 +41,7 @@
 // # The caller's loops
 //
 //	applier:      rev, events, err := store.Publish();  hub.Publish(rev, events)
+//	              store.Graft(...);  hub.Jump(store.Rev())
 //	catch-up:     for range hub.Work() { for hub.Step() { } }
 //	clock:        every 100 ms or so: hub.Tick(now)
 //	connection:   s := hub.Open(header, wake);  on a request: s.Create, s.Cancel, s.Progress;

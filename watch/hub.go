@@ -13,7 +13,7 @@ import (
 )
 
 // Hub fans the events of a store out to the watchers of all streams. All methods are safe for
-// concurrent use, but Publish is for one goroutine, the applier.
+// concurrent use, but Publish and Jump are for one goroutine, the applier.
 type Hub struct {
 	source  Source
 	clock   clock.Clock
@@ -33,7 +33,7 @@ type Hub struct {
 	arrived []*watcher
 	left    []*watcher // watchers behind that were canceled
 
-	wakes []*Stream // Publish's: streams to wake once mu is free
+	wakes []*Stream // the applier's: streams to wake once mu is free
 
 	// stepMu is held by Step; it is taken before mu.
 	stepMu sync.Mutex
@@ -128,6 +128,11 @@ func (h *Hub) Publish(rev int64, events []mvcc.Event) {
 	}
 	h.stats.pending.Add(int64(pending))
 	h.mu.Unlock()
+	h.wakeAll()
+}
+
+// wakeAll wakes the streams that have something now. Publish's goroutine, without mu.
+func (h *Hub) wakeAll() {
 	for _, s := range h.wakes {
 		s.wake()
 	}

@@ -50,16 +50,18 @@ func runSeeds(t *testing.T, seeds int, make func(seed uint64) (*world, error)) {
 		run(seed + 1)
 	}
 	t.Logf("%+v", total)
-	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 {
+	if total.slow == 0 || total.progress == 0 || total.notified == 0 || total.expired == 0 ||
+		total.jumped == 0 {
 		t.Errorf("a case was never met: %+v", total)
 	}
 }
 
-type totals struct{ events, slow, progress, notified, expired int }
+type totals struct{ events, slow, progress, notified, expired, jumped int }
 
 func (t *totals) add(w *world) {
 	t.events += int(w.h.Stats().Events)
 	t.slow += w.slow
+	t.jumped += w.jumped
 	t.progress += w.progress
 	t.notified += w.notified
 	t.expired += w.expired
@@ -153,7 +155,11 @@ func (w *world) act() error {
 			w.publish()
 		}
 	case 6:
-		w.publish()
+		if rng.IntN(3) == 0 {
+			w.jump()
+		} else {
+			w.publish()
+		}
 	case 7, 8:
 		c.create(w.request())
 	case 9:
@@ -193,6 +199,24 @@ func (w *world) publish() {
 	w.pending = nil
 }
 
+// jump makes revisions of which the hub gets no events, as a snapshot does; a part of them may be
+// compacted. Those that were pending may still be published, or not.
+func (w *world) jump() {
+	if w.rng.IntN(2) == 0 {
+		w.publish()
+	}
+	w.pending = nil
+	for range w.rng.IntN(12) {
+		w.commit()
+	}
+	if w.rng.IntN(2) == 0 {
+		w.compact()
+	}
+	w.pending = nil
+	w.jumped = max(w.jumped, int(w.h.Stats().Watchers-w.h.Stats().Slow))
+	w.h.Jump(w.m.Rev())
+}
+
 func (w *world) step() {
 	select {
 	case <-w.h.Work():
@@ -216,8 +240,11 @@ func (w *world) meanwhile() {
 	case 0, 1:
 		w.compact()
 	case 2:
-		w.commit()
-		w.publish()
+		if w.commit(); w.rng.IntN(3) == 0 {
+			w.jump()
+		} else {
+			w.publish()
+		}
 	case 3:
 		for id := range int64(12) {
 			if w.rng.IntN(2) == 0 && c.s.watchers[id] != nil {

@@ -33,6 +33,6 @@
 // Create revision and version of an older version follow from the newer one's: within one life of a
 // key the create revision stays and the version counts down. Where a life ended, at a tombstone,
 // a node of the kind "life" carries the two numbers of the life before; so it does where a snapshot
-// left versions out ([Index.Graft]). Every 32 versions a node of the kind "skip" leads far ahead, so
-// that a key with a million versions is no slow one.
+// left versions out ([Index.Graft]). Every 32 versions a node of the kind "skip" leads far ahead,
+// so that a key with a million versions is no slow one.
 package index
