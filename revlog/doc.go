@@ -88,6 +88,16 @@
 // 1/16 and not later, since with the quarter of reclaimShare a log must stay below 1.5 times its
 // live data.
 //
+// # Damage
+//
+// [Salvage] makes a log of what lies before the damage, a state of an earlier revision that a
+// snapshot can continue, and keeps the rest as [Donors] of payloads. The file in which the cut lies
+// is copied up to it under the name of a fresh segment; the old file and all later ones are moved
+// away first, so that at each moment the names make a log that is whole up to a gap. The clean
+// revisions of the files that stay may be above the cut. They stay true, since what was put
+// before the cut and is not superseded up to that revision by the whole history, is not by what
+// a snapshot brings; where it ends a key on its own, it does so behind them (mvcc.Store.Graft).
+//
 // # Readers
 //
 // A [Pin] is a counter of the present epoch. A file that was replaced stays mapped for two epochs,

@@ -99,7 +99,11 @@ func lastSealed(fsys vfs.FS, dir string, chain []ident) (uint64, error) {
 
 // mapAny maps a file without looking into it.
 func mapAny(fsys vfs.FS, dir string, id ident) (*file, error) {
-	f := &file{id: id, path: filepath.Join(dir, id.name())}
+	return mapPath(fsys, filepath.Join(dir, id.name()), id)
+}
+
+func mapPath(fsys vfs.FS, path string, id ident) (*file, error) {
+	f := &file{id: id, path: path}
 	fd, err := fsys.Open(f.path)
 	if err != nil {
 		return nil, err
