@@ -35,7 +35,8 @@ func (st *stores) salvage(img *state.Image, records revlog.Options) error {
 		return err
 	}
 	img.Mark, img.Rev = kept.Mark, max(kept.Rev, mvcc.FirstRev)
-	img.CompactRev = min(img.CompactRev, img.Rev)
+	// The compact revision may be above the revision then: what compactions removed is gone, and
+	// who gives the rest must have come as far.
 	payload, err := img.Encode()
 	if err != nil {
 		return err

@@ -155,6 +155,7 @@ func (p *parser) whole() int64 {
 
 // batch collects the records of a frame.
 type batch struct {
+	limit   int // size of payload at which it is full
 	payload []byte
 	prev    cairn.Revision
 }
@@ -168,7 +169,7 @@ func (b *batch) add(r *record, flush func(payload []byte) error) error {
 	}
 	b.payload = appendRecord(b.payload, b.prev, r)
 	b.prev = r.Rev
-	if len(b.payload) >= batchBytes {
+	if len(b.payload) >= b.limit {
 		return b.flush(flush)
 	}
 	return nil

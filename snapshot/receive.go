@@ -24,7 +24,7 @@ func (in *Incoming) Receive(ctx context.Context, r io.Reader) error {
 	}
 	asked := *in.asked
 	in.asked = nil
-	rc := receiver{in: in, frames: frameReader{r: r}}
+	rc := receiver{in: in, frames: frameReader{r: r}, batch: batch{limit: batchBytes}}
 	if err := rc.run(ctx, asked); err != nil {
 		return fmt.Errorf("snapshot: receive: %w", err)
 	}

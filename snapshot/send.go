@@ -36,6 +36,8 @@ type Limits struct {
 	Clock          clock.Clock // needed with BytesPerSecond
 	// Progress, if set, is told how many bytes were sent since it was called last.
 	Progress func(bytes int)
+
+	frameBytes int // payload at which a frame is sent; 0: batchBytes. Less in tests
 }
 
 // Stats counts what was sent.
@@ -53,8 +55,12 @@ type Stats struct {
 func Send(
 	ctx context.Context, w io.Writer, src Source, have Have, lim Limits,
 ) (Stats, error) {
+	if lim.frameBytes == 0 {
+		lim.frameBytes = batchBytes
+	}
 	s := sender{
-		ctx: ctx, w: w, lim: lim, donors: have.Donors,
+		batch: batch{limit: lim.frameBytes},
+		ctx:   ctx, w: w, lim: lim, donors: have.Donors,
 		h: Header{
 			Index: src.Index, Term: src.Term, Rev: src.View.Rev(), Base: have.Base,
 			CompactRev: src.View.CompactRev(), ImageBytes: int64(len(src.Image)),
@@ -138,7 +144,7 @@ func (s *sender) record(r revlog.Record) error {
 		s.keep(r.Rev)
 		s.kept = mvcc.AppendRevision(s.kept, s.last, r.Rev)
 		s.last = r.Rev
-		if len(s.kept) < batchBytes {
+		if len(s.kept) < s.lim.frameBytes {
 			return nil
 		}
 		return s.flushKept()
@@ -179,7 +185,7 @@ func (s *sender) sendRecords(payload []byte) error { return s.send(kindRecords, 
 func (s *sender) image(b []byte) error {
 	sum := crc32.Checksum(b, castagnoli)
 	for len(b) > 0 {
-		n := min(len(b), batchBytes)
+		n := min(len(b), s.lim.frameBytes)
 		if err := s.send(kindImage, b[:n]); err != nil {
 			return err
 		}

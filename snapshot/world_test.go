@@ -228,7 +228,8 @@ func (m *member) source() Source {
 // stream is what the member sends to who has that.
 func (m *member) stream(have Have) ([]byte, Stats, error) {
 	var b bytes.Buffer
-	stats, err := Send(context.Background(), &b, m.source(), have, Limits{})
+	limits := Limits{frameBytes: 1 + m.w.rng.IntN(2000)}
+	stats, err := Send(context.Background(), &b, m.source(), have, limits)
 	return b.Bytes(), stats, err
 }
 
