@@ -113,7 +113,7 @@ func (r *run) expect(pattern string) []string {
 		select {
 		case line, ok := <-r.lines:
 			if !ok {
-				r.t.Fatalf("the playground ended before %q:\n%s", pattern, strings.Join(r.seen, "\n"))
+				r.t.Fatalf("it ended before %q:\n%s", pattern, strings.Join(r.seen, "\n"))
 			}
 			r.seen = append(r.seen, line)
 			if m := want.FindStringSubmatch(line); m != nil {
@@ -182,7 +182,7 @@ func (r *run) ctl(args ...string) string {
 	return string(out)
 }
 
-// TestOneMember kills, restarts, pauses and resumes a lone member, and ends by the end of the input.
+// TestOneMember kills, restarts, pauses and resumes a lone member, and ends with the input.
 func TestOneMember(t *testing.T) {
 	r := start(t, "1", "--load")
 	r.ctl("put", "greeting", "hello")
