@@ -25,13 +25,15 @@ const (
 	waitEvery = 20 * time.Millisecond
 )
 
+// binaryDir holds the program under test, once it was built.
+var binaryDir string
+
 // binary is the program under test, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "cairn-playground-test-")
-	if err != nil {
+var binary = sync.OnceValues(func() (_ string, err error) {
+	if binaryDir, err = os.MkdirTemp("", "cairn-playground-test-"); err != nil {
 		return "", err
 	}
-	path := filepath.Join(dir, "cairn")
+	path := filepath.Join(binaryDir, "cairn")
 	cmd := exec.Command("go", "build", "-buildvcs=false", "-o", path, "./cmd/cairn")
 	cmd.Dir = filepath.Join("..", "..")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -42,8 +44,8 @@ var binary = sync.OnceValues(func() (string, error) {
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // the tests have said all there is to say
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir) // the tests have said all there is to say
 	}
 	os.Exit(code)
 }
