@@ -16,8 +16,14 @@ import (
 
 var errClosed = errors.New("the playground ends")
 
-// adminTimeout bounds a change of the membership or of the leader.
-const adminTimeout = 5 * time.Second
+const (
+	// adminTimeout bounds a request that changes the membership or the leader.
+	adminTimeout = 5 * time.Second
+	// patience is how long such a request is repeated while the cluster refuses it because members
+	// have only just come, and retryEvery how often.
+	patience   = 12 * time.Second
+	retryEvery = 500 * time.Millisecond
+)
 
 // cluster is the members and the links between them. Its methods may be called at once; what is
 // done to one member is done one after the other.
@@ -178,8 +184,6 @@ func (c *cluster) member(name string) (*member, error) {
 
 // do carries out an order and returns when that is done.
 func (c *cluster) do(ctx context.Context, o order) finished {
-	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
-	defer cancel()
 	f := finished{order: o}
 	switch o.verb {
 	case verbLinks:

@@ -2,7 +2,8 @@ package playground
 
 // Heights of the parts of the screen, in lines.
 const (
-	minLogLines   = 4 // events that are always to be seen, if the terminal has room for anything
+	minLogLines   = 4  // events that are always to be seen, if the terminal has room for anything
+	logWidthMin   = 20 // columns of the text of an event
 	graphWidthMin = 12
 	linkCell      = 3 // columns of a member in the matrix of links
 	linkHead      = 9 // columns before the matrix

@@ -11,6 +11,8 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairnkv/cairn/clock"
 )
 
 // errNoLeader says that the membership cannot change now.
@@ -48,7 +50,11 @@ func (c *cluster) add(ctx context.Context, o order) (joined, error) {
 	if o.verb == verbAddLearner {
 		ask = client.MemberAddAsLearner
 	}
-	resp, err := ask(ctx, []string{p.peerURL()})
+	var resp *clientv3.MemberAddResponse
+	err = patiently(ctx, func(ctx context.Context) (err error) {
+		resp, err = ask(ctx, []string{p.peerURL()})
+		return err
+	})
 	if err != nil {
 		return joined{}, errors.Join(explain(err), c.mesh.Remove(name))
 	}
@@ -117,7 +123,10 @@ func (c *cluster) remove(ctx context.Context, o order, m *member) error {
 		return err
 	}
 	m.expectEnd()
-	_, err = client.MemberRemove(ctx, m.ID)
+	err = patiently(ctx, func(ctx context.Context) error {
+		_, err := client.MemberRemove(ctx, m.ID)
+		return err
+	})
 	if err != nil && !errors.Is(err, rpctypes.ErrMemberNotFound) {
 		m.unexpectEnd()
 		return explain(err)
@@ -136,8 +145,10 @@ func (c *cluster) promote(ctx context.Context, o order, m *member) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.MemberPromote(ctx, m.ID)
-	return explain(err)
+	return explain(patiently(ctx, func(ctx context.Context) error {
+		_, err := client.MemberPromote(ctx, m.ID)
+		return err
+	}))
 }
 
 func (c *cluster) lead(ctx context.Context, o order, m *member) error {
@@ -145,8 +156,34 @@ func (c *cluster) lead(ctx context.Context, o order, m *member) error {
 	if err != nil {
 		return err
 	}
-	_, err = client.MoveLeader(ctx, m.ID)
-	return explain(err)
+	return explain(patiently(ctx, func(ctx context.Context) error {
+		_, err := client.MoveLeader(ctx, m.ID)
+		return err
+	}))
+}
+
+// patiently repeats a request that the cluster refuses for now: some seconds after members have
+// come, its leader takes them for healthy, or for in sync.
+func patiently(ctx context.Context, ask func(ctx context.Context) error) error {
+	began := clock.Real().Now()
+	for {
+		try, cancel := context.WithTimeout(ctx, adminTimeout)
+		err := ask(try)
+		cancel()
+		soon := errors.Is(err, rpctypes.ErrUnhealthy) ||
+			errors.Is(err, rpctypes.ErrMemberLearnerNotReady) ||
+			errors.Is(err, rpctypes.ErrMemberNotEnoughStarted)
+		if !soon || clock.Real().Since(began) > patience {
+			return err
+		}
+		timer := clock.Real().NewTimer(retryEvery)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
 }
 
 // explain puts errors of the server into words that say what to do.
@@ -158,8 +195,8 @@ func explain(err error) error {
 		return fmt.Errorf("no answer within %v: no majority, most likely", adminTimeout)
 	case errors.Is(err, rpctypes.ErrMemberLearnerNotReady):
 		return errors.New("it is not in sync with the leader yet: try again in a moment")
-	case errors.Is(err, rpctypes.ErrUnhealthy):
-		return errors.New("the others refuse while members are down, or have just come back")
+	case errors.Is(err, rpctypes.ErrUnhealthy), errors.Is(err, rpctypes.ErrMemberNotEnoughStarted):
+		return errors.New("the others refuse while members are down: start them first")
 	}
 	return err
 }

@@ -45,6 +45,9 @@ func (p *playground) runPlain(ctx context.Context, cfg Config, o options) error 
 			if err != nil {
 				return err
 			}
+			for len(events) > 0 { // among them are the last ones to join
+				p.take(<-events)
+			}
 			out.talk(p.model)
 			out.begun = true
 		case e := <-events:

@@ -40,7 +40,7 @@ const (
 	// tailBytes is how much of a log is searched for its last words.
 	tailBytes = 8 << 10
 	// wordsBytes is how many of them are shown.
-	wordsBytes = 160
+	wordsBytes = 300
 )
 
 // systemLauncher starts real processes. It starts them all from one thread: on Linux a process is

@@ -109,11 +109,27 @@ func (m *model) viewLog(t theme, lines int) []string {
 	}
 	out := []string{t.paint(dim, head+strings.Repeat("─", max(0, m.width-1-lipgloss.Width(head))))}
 	last := len(m.log) - m.scroll
-	for _, e := range m.log[max(0, last-lines):last] {
-		out = append(out, " "+t.paint(dim, stamp(e.at))+"  "+t.paint(e.tone, e.text))
+	var body []string
+	for i := last - 1; i >= 0 && len(body) < lines; i-- {
+		body = append(m.viewEntry(t, m.log[i]), body...)
 	}
+	out = append(out, body[max(0, len(body)-lines):]...)
 	for len(out) <= lines {
 		out = append(out, "")
+	}
+	return out
+}
+
+// viewEntry draws one entry, on as many lines as it takes.
+func (m *model) viewEntry(t theme, e entry) []string {
+	lead := " " + stamp(e.at) + "  "
+	room := max(logWidthMin, m.width-1-lipgloss.Width(lead))
+	var out []string
+	for i, line := range strings.Split(lipgloss.Wrap(e.text, room, ""), "\n") {
+		if i > 0 {
+			lead = strings.Repeat(" ", lipgloss.Width(lead))
+		}
+		out = append(out, t.paint(dim, lead)+t.paint(e.tone, line))
 	}
 	return out
 }
