@@ -59,7 +59,11 @@ func (r *runner) catchUp(ctx context.Context, op Op) error {
 	if !r.stale {
 		return nil
 	}
-	r.stale = op.Kind == "txn" || op.Kind == "compact"
+	switch op.Kind {
+	case "txn", "compact", "memberpromote", "moveleader": // more than a look
+	default:
+		r.stale = false
+	}
 	return both(func(i int) error { return r.sides[i].CatchUp(ctx, r.lead) })
 }
 

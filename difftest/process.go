@@ -247,12 +247,19 @@ func (l *serverLog) tail() string {
 	return string(l.last[max(0, len(l.last)-logTail):])
 }
 
-// freePort returns a loopback port on which nobody listens now.
+// handedOut holds the ports that freePort has returned: many are asked for before they are used.
+var handedOut sync.Map
+
+// freePort returns a loopback port on which nobody listens now, each one once.
 func freePort() (int, error) {
 	for range portAttempts {
 		port := firstPort + rand.IntN(lastPort-firstPort)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
+			continue
+		}
+		if _, used := handedOut.LoadOrStore(port, true); used {
+			_ = l.Close() // nothing was sent
 			continue
 		}
 		return port, l.Close()

@@ -359,8 +359,16 @@ func (r *runner) restart(ctx context.Context, op Op) (string, error) {
 func (r *runner) finish(ctx context.Context) error {
 	end := len(r.script.Ops)
 	for _, op := range finalOps() {
-		if err := r.step(ctx, end, op); err != nil {
-			return err
+		for n := range max(r.script.Config.Members, 1) {
+			if r.script.Config.Members > 1 {
+				op.Member, op.Stream = n+1, op.Stream+n
+			}
+			if !r.sides[0].Side(op.Member).running() || op.Kind == kindRestart && n > 0 {
+				continue
+			}
+			if err := r.step(ctx, end, op); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
