@@ -179,9 +179,15 @@ func (b *backend) readError(err error) error {
 type damageLog struct {
 	log  *slog.Logger
 	last atomic.Pointer[string]
+	// ends, if set, ends the process of a member whose data others can give: the next start
+	// fetches it.
+	ends func(err error) bool
 }
 
 func (d *damageLog) note(err error) {
+	if d.ends != nil && d.ends(err) {
+		return
+	}
 	text := err.Error()
 	if last := d.last.Swap(&text); last == nil || *last != text {
 		d.log.Error("stored data is damaged", slog.Any("error", err))

@@ -256,7 +256,9 @@ func (s *Server) runReclaim(ctx context.Context) {
 			did, err := s.stores.machine.Store().ReclaimStep(
 				revlog.Checkpoint{Mark: saved.mark, CompactRev: saved.compactRev}, reclaimStepBytes)
 			if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) {
-				s.back.raiseCorrupt(err)
+				if !s.endForRepair(err) {
+					s.back.raiseCorrupt(err)
+				}
 				return
 			}
 			if err != nil {

@@ -19,6 +19,7 @@ type stores struct {
 	log     *revlog.Log
 	machine *state.Machine
 	saved   checkpointed // the checkpoint that the start used
+	damaged bool         // records are missing that the state needs; see repair.go
 	proven  int64        // the revision that the raft log must reach; 0: none is known
 }
 
@@ -56,16 +57,7 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 	if err := st.reconcile(s, img, found); err != nil {
 		return nil, err
 	}
-	records := revlog.Options{
-		SegmentBytes: s.sys.revlogBytes, Rolled: func() { poke(s.prepareDue) },
-	}
-	if st.proven, err = st.prove(s, img, records); err != nil {
-		return nil, err
-	}
-	if st.log, err = revlog.Open(dir.FS, dir.Revlog(), records, img.Mark); err != nil {
-		return nil, err
-	}
-	store, err := mvcc.Open(st.log, img.Rev, img.CompactRev)
+	store, err := st.openRecords(s, img)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +67,46 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 		return st, st.forceNewCluster(s)
 	}
 	return st, nil
+}
+
+// openRecords opens the record log, cut to the image's mark, and the store on it. Of a damaged one
+// what is whole is kept, if other members can give the rest (see repair.go).
+func (st *stores) openRecords(s *Server, img *state.Image) (store *mvcc.Store, err error) {
+	if st.damaged, err = st.dir.Repairing(img.Index); err != nil {
+		return nil, err
+	}
+	records := revlog.Options{
+		SegmentBytes: s.sys.revlogBytes, Rolled: func() { poke(s.prepareDue) },
+	}
+	if !st.damaged {
+		if st.proven, err = st.prove(s, img, records); err != nil {
+			return nil, err
+		}
+	}
+	store, err = st.openStore(img, records)
+	if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) &&
+		len(img.Members.List()) > 1 {
+		s.logger.Error("stored data is damaged; it will be fetched from other members",
+			slog.Any("error", err))
+		if err := st.salvage(img, records); err != nil {
+			return nil, err
+		}
+		return st.openStore(img, records)
+	}
+	return store, err
+}
+
+func (st *stores) openStore(img *state.Image, records revlog.Options) (*mvcc.Store, error) {
+	log, err := revlog.Open(st.dir.FS, st.dir.Revlog(), records, img.Mark)
+	if err != nil {
+		return nil, err
+	}
+	store, err := mvcc.Open(log, img.Rev, img.CompactRev)
+	if err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	st.log = log
+	return store, nil
 }
 
 // forceNewCluster makes this member the only one, with all that its raft log holds: entries of

@@ -100,12 +100,12 @@ func start(
 		failed:        make(chan error, 1),
 		removed:       make(chan struct{}),
 		lessor:        upkeep.NewLessor(),
-		damage:        &damageLog{log: logger},
 		checkpointDue: make(chan struct{}, 1),
 		reclaimDue:    make(chan struct{}, 1),
 		compactDue:    make(chan struct{}, 1),
 		prepareDue:    make(chan struct{}, 1),
 	}
+	s.damage = &damageLog{log: logger, ends: s.endForRepair}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -121,6 +121,9 @@ func start(
 		return nil, err
 	}
 	if err := s.openCluster(); err != nil {
+		return nil, err
+	}
+	if err := s.repair(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.startNode(); err != nil {

@@ -90,7 +90,9 @@ func closeView(v *mvcc.View) {
 
 // noteReceived counts a transfer.
 func (s *Server) noteReceived(from cairn.MemberID, bytes int64, took time.Duration, err error) {
-	s.metrics.SnapshotReceived.Add(float64(bytes))
+	if m := s.totals.metrics.Load(); m != nil { // not yet there while a member is repaired
+		m.SnapshotReceived.Add(float64(bytes))
+	}
 	if err != nil {
 		s.logger.Warn("a snapshot did not arrive", slog.Any("from", hexID(from)),
 			slog.Int64("bytes", bytes), slog.Duration("took", took), slog.Any("error", err))

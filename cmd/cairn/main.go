@@ -4,15 +4,18 @@
 //	cairn, etcd              run a member
 //	cairn ctl, etcdctl       talk to a cluster
 //	cairn utl, etcdutl       work on backups and data directories
+//	cairn playground         a cluster on this machine, to watch and to break
 package main
 
 import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cairnkv/cairn/cli/ctl"
+	"github.com/cairnkv/cairn/cli/playground"
 	"github.com/cairnkv/cairn/cli/utl"
 	"github.com/cairnkv/cairn/vfs"
 )
@@ -23,7 +26,7 @@ func main() {
 	verb := name
 	if name == "cairn" {
 		args = completionLast(args)
-		if len(args) > 0 && (args[0] == "ctl" || args[0] == "utl") {
+		if len(args) > 0 && slices.Contains([]string{"ctl", "utl", "playground"}, args[0]) {
 			verb, name, args = args[0], name+" "+args[0], args[1:]
 		}
 	}
@@ -37,6 +40,11 @@ func main() {
 		os.Exit(utl.Main(context.Background(), utl.Config{
 			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr, FS: vfs.OS(),
 			DataDir: dataDir{},
+		}))
+	case "playground":
+		os.Exit(playground.Main(context.Background(), playground.Config{
+			Name: name, Args: args, Environ: os.Environ(),
+			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		}))
 	default:
 		os.Exit(serve(name, args))

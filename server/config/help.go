@@ -15,6 +15,9 @@ func (p *parser) usage() string {
 		tools = `
   cairn ctl ... | cairn utl ...
     Talk to a cluster as etcdctl does, or work on backups and data directories as etcdutl.
+
+  cairn playground
+    Start a cluster on this machine, watch it, and break it.
 `
 	}
 	return fmt.Sprintf(`Usage:
