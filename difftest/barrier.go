@@ -162,8 +162,8 @@ func (r *runner) agreeAt(member int) (string, error) {
 	}
 }
 
-// compareStreams compares the windows of all streams of a member. It returns how many responses each stream
-// had, and how many events and fragments side A had.
+// compareStreams compares the windows of all streams of a member. It returns how many responses
+// each stream had, and how many events and fragments side A had.
 func (r *runner) compareStreams(member int) (
 	what string, taken [2]map[int]int, events, fragments int,
 ) {

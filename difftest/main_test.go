@@ -11,7 +11,8 @@ import (
 )
 
 var (
-	flagRef     = flag.String("ref", Etcd, "program of side A, the reference: etcd, cairn or a path")
+	flagRef = flag.String("ref", Etcd, "program of side A, the reference: etcd, cairn or a "+
+		"path")
 	flagSut     = flag.String("sut", Cairn, "program of side B: etcd, cairn or a path")
 	flagSeed    = flag.Uint64("seed", 1, "first seed")
 	flagOps     = flag.Int("ops", 20_000, "random operations in all, spread over the seeds")

@@ -42,8 +42,8 @@ func TestClusterRandom(t *testing.T) {
 		seed := *flagSeed + i
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			t.Logf("seed %d, %d operations; once more: go test -run ClusterRandom/seed=%d -seed %d "+
-				"-cluster-ops %d", seed, *flagCluster, seed, seed, *flagCluster)
+			t.Logf("seed %d, %d operations; once more: go test -run ClusterRandom/seed=%d "+
+				"-seed %d -cluster-ops %d", seed, *flagCluster, seed, seed, *flagCluster)
 			script := GenerateCluster(seed, *flagCluster)
 			runScript(t, pair, script, fmt.Sprintf("cluster-seed%d", seed))
 		})

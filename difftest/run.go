@@ -335,7 +335,8 @@ func (r *runner) note(ctx context.Context, op Op, a answer) string {
 		return ""
 	}
 	req := op.Request.(*pb.CompactionRequest)
-	r.compacted = r.sides[0].Side(0).resolve(req, r.rev, r.compacted).(*pb.CompactionRequest).Revision
+	resolved := r.sides[0].Side(0).resolve(req, r.rev, r.compacted)
+	r.compacted = resolved.(*pb.CompactionRequest).Revision
 	for n := range r.sides[0].Sides {
 		r.hashed[hashKey{n + 1, r.compacted}] = true
 	}
