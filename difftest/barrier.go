@@ -54,18 +54,18 @@ func (s *Side) stream(n int) (*watchStream, error) {
 // that lag forward in the same pass. Then a second put goes to the probes on the way of all
 // watchers that are in step, and what it overtakes on the stream was not to come.
 func (r *runner) barrier(ctx context.Context) (string, error) {
-	if r.capped {
+	if r.capped && r.lead != 0 {
 		if what := r.probeUncapped(ctx); what != "" {
 			return what, nil
 		}
 	}
-	if r.capped {
+	if r.capped || r.lead == 0 {
 		return r.agree()
 	}
 	id, start := r.nextProbe, int64(0)
 	r.nextProbe++
 	if r.lagging {
-		if what := r.exchange(ctx, probePut()); what != "" {
+		if what := r.exchange(ctx, r.probePut()); what != "" {
 			return what, nil
 		}
 		start = r.rev
@@ -79,7 +79,7 @@ func (r *runner) barrier(ctx context.Context) (string, error) {
 			continue
 		}
 		if rev > r.rev {
-			if what := r.exchange(ctx, probePut()); what != "" {
+			if what := r.exchange(ctx, r.probePut()); what != "" {
 				return what, nil
 			}
 		}
@@ -96,14 +96,14 @@ func (r *runner) barrier(ctx context.Context) (string, error) {
 }
 
 // probePut returns the put that probes see.
-func probePut() Op {
-	return Op{Kind: "put", Request: &pb.PutRequest{Key: []byte(probeKey)}}
+func (r *runner) probePut() Op {
+	return Op{Kind: "put", Member: r.lead, Request: &pb.PutRequest{Key: []byte(probeKey)}}
 }
 
 // probeUncapped finds out whether puts are accepted again after an alarm.
 func (r *runner) probeUncapped(ctx context.Context) string {
 	failed := r.stats.Failed
-	what := r.exchange(ctx, probePut())
+	what := r.exchange(ctx, r.probePut())
 	r.capped = r.stats.Failed > failed
 	return what
 }
@@ -162,8 +162,8 @@ func (r *runner) agreeAt(member int) (string, error) {
 	}
 }
 
-// compareStreams compares the windows of all streams of a member. It returns how many responses each stream
-// had, and how many events and fragments side A had.
+// compareStreams compares the windows of all streams of a member. It returns how many responses
+// each stream had, and how many events and fragments side A had.
 func (r *runner) compareStreams(member int) (
 	what string, taken [2]map[int]int, events, fragments int,
 ) {

@@ -23,7 +23,7 @@ const commandTimeout = 30 * time.Second
 // Command is one line of a CLI script: arguments for etcdctl as a shell would split them, then
 // perhaps
 //
-//	=> NAME   keep the lease id that it prints as $NAME
+//	=> NAME   keep the id of the lease or new member that it prints as $NAME
 //	&N        interrupt it (as with Ctrl-C) once it has printed N lines
 //	<<        the lines from here to one with a single dot are its standard input
 //
@@ -129,19 +129,25 @@ type Outcome struct {
 	End            string // exit status or signal
 }
 
-// hexLease and decimalLease find the id of a lease in what a command prints.
+// hexLease and decimalLease find the id of a lease, newMember that of a member, in what a command
+// prints.
 var (
 	hexLease     = regexp.MustCompile(`lease ([0-9a-f]{16})\b`)
+	newMember    = regexp.MustCompile(`Member +([0-9a-f]+) added`)
 	decimalLease = regexp.MustCompile(`"ID" ?: ?(\d+)\b`)
 )
 
 // variable finds what expand replaces.
 var variable = regexp.MustCompile(`\$[a-z]+[0-9]*`)
 
-// leaseIn returns the lease id in a command's output with 16 hexadecimal digits, or "".
+// leaseIn returns the id of a lease or new member in a command's output with 16 hexadecimal digits,
+// or "".
 func leaseIn(output string) string {
 	if m := hexLease.FindStringSubmatch(output); m != nil {
 		return m[1]
+	}
+	if m := newMember.FindStringSubmatch(output); m != nil {
+		return fmt.Sprintf("%016s", m[1])
 	}
 	if m := decimalLease.FindStringSubmatch(output); m != nil {
 		if id, err := strconv.ParseUint(m[1], 10, 64); err == nil {

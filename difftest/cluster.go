@@ -162,6 +162,7 @@ func poll(ctx context.Context, what string, ok func() (bool, error)) error {
 // making it the leader if need be.
 func (c *Cluster) Settle(ctx context.Context, lead int) error {
 	want := c.Side(lead)
+	want.leader = want.memberID
 	err := poll(ctx, "a leader "+want.Name, func() (bool, error) {
 		agreed := true
 		for _, s := range c.Running() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -52,14 +53,17 @@ func (r *runner) catchUp(ctx context.Context, op Op) error {
 	if r.script.Config.Members < 2 || r.lead == 0 {
 		return nil
 	}
-	if !local[op.Kind] {
+	stale := r.stale
+	switch op.Kind {
+	case "txn", "compact", "memberpromote", "moveleader": // more than a look
 		r.stale = true
+	default:
+		r.stale = !local[op.Kind]
+	}
+	if !stale || !local[op.Kind] {
+		r.stale = r.stale || stale
 		return nil
 	}
-	if !r.stale {
-		return nil
-	}
-	r.stale = op.Kind == "txn" || op.Kind == "compact"
 	return both(func(i int) error { return r.sides[i].CatchUp(ctx, r.lead) })
 }
 
@@ -211,7 +215,9 @@ func (r *runner) startAgain(ctx context.Context, op Op) (string, error) {
 	if err != nil {
 		return err.Error(), nil
 	}
-	clear(r.hashed)
+	maps.DeleteFunc(r.hashed, func(k hashKey, _ bool) bool {
+		return k.member == max(op.Member, 1)
+	})
 	if r.script.Config.Members > 1 && (r.lead == 0 || !r.members[op.Member]) {
 		return "", nil // a learner refuses watches
 	}

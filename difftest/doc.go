@@ -9,6 +9,8 @@
 //	go test -run Random -seed 7 -ops 100000   a longer hunt that starts at one seed
 //	go test -run Replay -replay failure.txt   once more the script that a failure left behind
 //	go test -sut etcd         ./...             etcd against itself: checks the checker
+//	go test -run Replay/members -keep-going     all differences of one script, not the first
+//	go run ./compare3                           what three members of each cost
 //
 // The binaries of etcd stay in the user's cache directory (DIFFTEST_CACHE names another);
 // DIFFTEST_CAIRN names a binary of Cairn to use instead of one that is built here.
@@ -26,6 +28,15 @@
 // may rightly differ (ids, terms, raft indexes, sizes in bytes, ports) is put into a common form
 // first (normalize.go); everything else must be equal.
 //
+// # Clusters
+//
+// A script that begins with "config members=3" runs on two clusters (cluster.go). Each operation
+// goes to one member, at=2; before one that a member answers by what it has applied itself, all
+// members catch up with the leader, which is the same one on both sides: the runner sees to that
+// after each start and stop. Members have numbers: $m4 is the id of the one that "memberadd var=4"
+// added, $peer4 its address, and "join at=4" starts it. A run in which a leader has changed without
+// being asked to (the machine may be busy) is made once more before it counts.
+//
 // Watch events arrive when they like, so they are compared at barriers (barrier.go), which come
 // before every operation whose outcome depends on how far a stream has got: compaction, cancelling
 // a watch, asking for progress, a restart.
@@ -40,4 +51,8 @@
 // sort target but no order (gen.go). Two things are compared on demand only: hashes of revisions
 // that were compacted since the start (-compaction-hashes), and how the events of a watch are
 // spread over responses (-strict-watch). Both hold for etcd against itself.
+//
+// Of clusters: memberupdate with peer URLs that are none (every etcd ends with a panic), and writes
+// without a quorum unless they ask for a leader (etcd lets a change of members wait as long as the
+// client does; a write ends with "context deadline exceeded", with "request timed out" in Cairn).
 package difftest

@@ -81,7 +81,8 @@ func (s *Shell) names() []replacement {
 		}
 	}
 	slices.SortFunc(list, func(a, b replacement) int {
-		return cmp.Or(cmp.Compare(len(b.old), len(a.old)), cmp.Compare(a.old, b.old))
+		return cmp.Or(cmp.Compare(len(b.old), len(a.old)), cmp.Compare(a.old, b.old),
+			cmp.Compare(a.new, b.new))
 	})
 	return list
 }

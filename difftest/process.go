@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -68,9 +69,10 @@ type Server struct {
 	PeerPort   int
 	Config     Config
 
-	Number  int    // in its cluster, from 1 on; 0: it is alone
-	Initial string // value of --initial-cluster; "": it is alone
-	Joins   bool   // the cluster exists already
+	Number  int      // in its cluster, from 1 on; 0: it is alone
+	Prefix  []string // before the program on its command line: taskset with its arguments
+	Initial string   // value of --initial-cluster; "": it is alone
+	Joins   bool     // the cluster exists already
 
 	cmd  *exec.Cmd
 	log  *serverLog
@@ -132,7 +134,8 @@ func (s *Server) Start(ctx context.Context) error {
 		args = append(args, "--initial-cluster-state=existing")
 	}
 	s.log = &serverLog{file: file, ready: make(chan struct{})}
-	s.cmd = exec.Command(s.Program, args...)
+	line := slices.Concat(s.Prefix, []string{s.Program}, args)
+	s.cmd = exec.Command(line[0], line[1:]...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		return errors.Join(err, file.Close())
@@ -247,12 +250,19 @@ func (l *serverLog) tail() string {
 	return string(l.last[max(0, len(l.last)-logTail):])
 }
 
-// freePort returns a loopback port on which nobody listens now.
+// handedOut holds the ports that freePort has returned: many are asked for before they are used.
+var handedOut sync.Map
+
+// freePort returns a loopback port on which nobody listens now, each one once.
 func freePort() (int, error) {
 	for range portAttempts {
 		port := firstPort + rand.IntN(lastPort-firstPort)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
+			continue
+		}
+		if _, used := handedOut.LoadOrStore(port, true); used {
+			_ = l.Close() // nothing was sent
 			continue
 		}
 		return port, l.Close()

@@ -10,6 +10,14 @@ import (
 	"time"
 )
 
+const (
+	// clusterSeeds is how many seeds TestClusterRandom runs.
+	clusterSeeds = 2
+
+	// restlessRuns is how often a script is run whose leader changes unasked.
+	restlessRuns = 3
+)
+
 // TestRandom is the heart of this module: random operations on both sides, equal answers.
 func TestRandom(t *testing.T) {
 	t.Parallel()
@@ -22,6 +30,22 @@ func TestRandom(t *testing.T) {
 			t.Logf("seed %d, %d operations; once more: go test -run Random -seed %d -ops %d "+
 				"-ops-per-seed %d", seed, n, seed, n, n)
 			runScript(t, pair, Generate(seed, n), fmt.Sprintf("seed%d", seed))
+		})
+	}
+}
+
+// TestClusterRandom sends random operations to random members of two clusters of three.
+func TestClusterRandom(t *testing.T) {
+	t.Parallel()
+	pair := chosen(t)
+	for i := range uint64(clusterSeeds) {
+		seed := *flagSeed + i
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			t.Logf("seed %d, %d operations; once more: go test -run ClusterRandom/seed=%d "+
+				"-seed %d -cluster-ops %d", seed, *flagCluster, seed, seed, *flagCluster)
+			script := GenerateCluster(seed, *flagCluster)
+			runScript(t, pair, script, fmt.Sprintf("cluster-seed%d", seed))
 		})
 	}
 }
@@ -61,6 +85,10 @@ func runScript(t *testing.T, pair *Pair, script *Script, name string) {
 	dir := t.TempDir()
 	begin := time.Now()
 	stats, err := Run(t.Context(), pair, script, filepath.Join(dir, "run"))
+	for n := 1; n < restlessRuns && restless(err); n++ {
+		t.Logf("once more, because a leader changed unasked: %v", err)
+		stats, err = Run(t.Context(), pair, script, filepath.Join(dir, fmt.Sprintf("run%d", n)))
+	}
 	t.Logf("%s: %d operations (%d refused, alike), %d watch events (%d responses were fragments), "+
 		"%d restarts in %v", name, stats.Ops, stats.Failed, stats.Events, stats.Fragments,
 		stats.Restarts,
@@ -79,6 +107,12 @@ func runScript(t *testing.T, pair *Pair, script *Script, name string) {
 		t.Errorf("shrunk to %d operations: %v", len(script.Ops), d)
 		save(t, script, name)
 	}
+}
+
+// restless reports whether a run failed in which a leader changed without being asked to.
+func restless(err error) bool {
+	var d *Difference
+	return errors.As(err, &d) && d.Restless
 }
 
 // save writes a failing script to a file and prints how to run it again.

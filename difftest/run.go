@@ -76,19 +76,25 @@ type runner struct {
 
 	rev       int64 // newest revision, by side A's headers
 	compacted int64
-	tainted   bool           // a key holds a lease whose id a server picked, so hashes differ
-	capped    bool           // an alarm may refuse the runner's own puts
-	lagging   bool           // a watcher may be catching up
-	hashed    map[int64]bool // revisions that were compacted since the last start
+	tainted   bool // a key holds a lease whose id a server picked, so hashes differ
+	capped    bool // an alarm may refuse the runner's own puts
+	lagging   bool // a watcher may be catching up
+	hashed    map[hashKey]bool
 	nextProbe int64
 	sinceComp int // operations since the streams were compared
+}
+
+// hashKey names a revision that was compacted since a member was started.
+type hashKey struct {
+	member   int
+	revision int64
 }
 
 // Run runs a script on fresh servers under dir. It returns a *Difference if the sides disagree and
 // another error if the run could not be made.
 func Run(ctx context.Context, pair *Pair, script *Script, dir string) (Stats, error) {
 	r := &runner{pair: pair, script: script, rev: 1, nextProbe: probeID, lead: 1,
-		hashed: make(map[int64]bool), members: make(map[int]bool)}
+		hashed: make(map[hashKey]bool), members: make(map[int]bool)}
 	defer r.close()
 	if err := r.start(ctx, dir); err != nil {
 		return r.stats, err
@@ -177,13 +183,14 @@ func (r *runner) step(ctx context.Context, i int, op Op) error {
 	if err := r.mayAsk(op); err != nil {
 		return fail(err.Error())
 	}
-	if err := r.catchUp(ctx, op); err != nil {
-		return fail(err.Error())
-	}
 	if needsBarrier(op.Kind) || r.sinceComp >= settleEvery {
 		if what, err := r.barrier(ctx); err != nil || what != "" {
 			return firstError(fail(what), err)
 		}
+		r.stale = true // by what the barrier put
+	}
+	if err := r.catchUp(ctx, op); err != nil {
+		return fail(err.Error())
 	}
 	switch op.Kind {
 	case kindSettle:
@@ -266,7 +273,7 @@ func (r *runner) exchange(ctx context.Context, op Op) string {
 	}
 	if req, ok := op.Request.(*pb.HashKVRequest); ok && !r.pair.CompactionHashes {
 		rev := r.sides[0].Side(0).resolve(req, r.rev, r.compacted).(*pb.HashKVRequest).Revision
-		if r.hashed[rev] {
+		if r.hashed[hashKey{max(op.Member, 1), rev}] {
 			return ""
 		}
 	}
@@ -328,8 +335,11 @@ func (r *runner) note(ctx context.Context, op Op, a answer) string {
 		return ""
 	}
 	req := op.Request.(*pb.CompactionRequest)
-	r.compacted = r.sides[0].Side(0).resolve(req, r.rev, r.compacted).(*pb.CompactionRequest).Revision
-	r.hashed[r.compacted] = true
+	resolved := r.sides[0].Side(0).resolve(req, r.rev, r.compacted)
+	r.compacted = resolved.(*pb.CompactionRequest).Revision
+	for n := range r.sides[0].Sides {
+		r.hashed[hashKey{n + 1, r.compacted}] = true
+	}
 	if req.Physical {
 		return ""
 	}
@@ -359,8 +369,16 @@ func (r *runner) restart(ctx context.Context, op Op) (string, error) {
 func (r *runner) finish(ctx context.Context) error {
 	end := len(r.script.Ops)
 	for _, op := range finalOps() {
-		if err := r.step(ctx, end, op); err != nil {
-			return err
+		for n := range max(r.script.Config.Members, 1) {
+			if r.script.Config.Members > 1 {
+				op.Member, op.Stream = n+1, op.Stream+n
+			}
+			if !r.sides[0].Side(op.Member).running() || op.Kind == kindRestart && n > 0 {
+				continue
+			}
+			if err := r.step(ctx, end, op); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

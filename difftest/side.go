@@ -47,6 +47,7 @@ type Side struct {
 // ids is what a cluster, or a lone server, has picked by itself. Its members share it.
 type ids struct {
 	clusterID uint64
+	leader    uint64            // id of the member that leads, 0 if there is but one
 	leases    map[int64]int64   // symbol -> id on this side
 	symbols   map[int64]int64   // id on this side -> symbol
 	ttls      map[int64]int64   // id in normal form -> TTL that was granted
