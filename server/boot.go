@@ -101,7 +101,11 @@ func (st *stores) openStore(img *state.Image, records revlog.Options) (*mvcc.Sto
 	if err != nil {
 		return nil, err
 	}
-	store, err := mvcc.Open(log, img.Rev, img.CompactRev)
+	open := mvcc.Open
+	if st.damaged {
+		open = mvcc.OpenSalvaged
+	}
+	store, err := open(log, img.Rev, img.CompactRev)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}

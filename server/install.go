@@ -20,6 +20,8 @@ const (
 	// attempts for one message of the leader, which comes again.
 	fetchPause = 200 * time.Millisecond
 	fetchTries = 10
+	// settleTime bounds the wait for what is committed to be applied before a state is fetched.
+	settleTime, settlePoll = 10 * time.Second, 10 * time.Millisecond
 	// stallTime is for how long a transfer may bring nothing before it is given up.
 	stallTime = 10 * time.Second
 )
@@ -74,6 +76,7 @@ func (i *installer) Fetch(m *raftpb.Message) {
 // fetch asks the leader, or who told of the state, until all is here.
 func (i *installer) fetch(ctx context.Context, m *raftpb.Message) (img *state.Image, err error) {
 	index := m.GetSnapshot().GetMetadata().GetIndex()
+	i.settle(ctx)
 	for try := range fetchTries {
 		if try > 0 && !i.s.pause(ctx, fetchPause, nil) {
 			return nil, ctx.Err()
@@ -89,6 +92,16 @@ func (i *installer) fetch(ctx context.Context, m *raftpb.Message) (img *state.Im
 		}
 	}
 	return nil, err
+}
+
+// settle waits until the member has applied what it knows to be committed, after a restart most of
+// all: what it has need not be fetched.
+func (i *installer) settle(ctx context.Context) {
+	for n := settleTime / settlePoll; n > 0; n-- {
+		if s := i.s.node.Status(); s.Applied >= s.Commit || !i.s.pause(ctx, settlePoll, nil) {
+			return
+		}
+	}
 }
 
 // ensure makes sure that a state at index or later is staged for a store at rev; if there is none
