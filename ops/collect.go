@@ -4,8 +4,6 @@ import (
 	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/cairnkv/cairn"
 )
 
 // total registers a counter that is read from a source.
@@ -87,19 +85,4 @@ func (c *alarms) Collect(ch chan<- prometheus.Metric) {
 	for _, a := range sortedAlarms(c.read()) {
 		emit(ch, c.desc(), 1, strconv.FormatUint(a.Member, 16), a.Type)
 	}
-}
-
-// peers shows the members that this one knows: itself.
-type peers struct{ local cairn.MemberID }
-
-func (*peers) desc() *prometheus.Desc {
-	return prometheus.NewDesc("etcd_network_known_peers", "The current number of known peers.",
-		[]string{"Local", "Remote"}, nil)
-}
-
-func (c *peers) Describe(ch chan<- *prometheus.Desc) { describe(ch, c.desc()) }
-
-func (c *peers) Collect(ch chan<- prometheus.Metric) {
-	id := strconv.FormatUint(c.local, 16)
-	emit(ch, c.desc(), 1, id, id)
 }

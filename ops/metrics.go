@@ -46,6 +46,9 @@ type Metrics struct {
 	SnapshotApplying                 prometheus.Gauge       // 1 while a peer's state is installed
 	SnapshotSent, SnapshotReceived   prometheus.Counter     // bytes of states between members
 
+	roundTrip       *prometheus.HistogramVec
+	sends, receives snapshots
+
 	// Leases.
 	LeasesGranted, LeasesRenewed, LeasesRevoked, LeasesExpired prometheus.Counter
 	LeaseTTL                                                   prometheus.Observer
@@ -91,6 +94,8 @@ type Sources struct {
 	WatchStreams, Watchers, SlowWatchers func() int64
 	PendingEvents                        func() int64
 	Events                               func() uint64 // sent, in total
+
+	Peers func() []Peer // the other members
 }
 
 // Gate is a feature gate as /metrics shows it.
@@ -106,6 +111,7 @@ func NewMetrics(s Sources, extensive bool) *Metrics {
 	d.storage(m, s)
 	d.consensus(m, s)
 	d.requests(m, s)
+	d.transfers(m)
 	d.absent()
 	m.rpc = newRPCVectors(m.registry, extensive)
 	m.registry.MustRegister(
@@ -119,7 +125,7 @@ func NewMetrics(s Sources, extensive bool) *Metrics {
 	d.constant("etcd_server_id", "Server or member ID in hexadecimal format. 1 for 'server_id' "+
 		"label with current ID.", "server_id", strconv.FormatUint(s.ServerID, 16))
 	m.registry.MustRegister(&gates{s.Gates}, &clusterVersion{s.ClusterVersion},
-		&alarms{s.Alarms}, &peers{s.ServerID})
+		&alarms{s.Alarms}, &peers{s.ServerID, s.Peers})
 	return m
 }
 

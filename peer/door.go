@@ -39,7 +39,7 @@ type Backend interface {
 	HashKV(ctx context.Context, rev int64) (HashKV, error)
 	// SendSnapshot streams the state as far as the caller lacks it; what that is says the
 	// request, which is opaque here (package snapshot).
-	SendSnapshot(ctx context.Context, w io.Writer, request []byte) error
+	SendSnapshot(ctx context.Context, to cairn.MemberID, w io.Writer, request []byte) error
 }
 
 // Values of a renewal's result that are no time to live.
@@ -184,7 +184,12 @@ func (d *door) snapshot(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &counted{w: w}
-	if err = d.backend.SendSnapshot(r.Context(), out, have); err == nil {
+	to, err := strconv.ParseUint(r.Header.Get("X-Server-From"), 16, 64)
+	if err != nil {
+		http.Error(w, "X-Server-From names no member: "+err.Error(), http.StatusBadRequest)
+		return
+	}
+	if err = d.backend.SendSnapshot(r.Context(), to, out, have); err == nil {
 		return
 	}
 	if out.n == 0 {

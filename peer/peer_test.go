@@ -61,7 +61,9 @@ func (f *fake) HashKV(_ context.Context, rev int64) (HashKV, error) {
 	return HashKV{Member: 7, Hash: 0xffffffff, HashRev: rev, CompactRev: -1, CurrentRev: 9}, f.err
 }
 
-func (f *fake) SendSnapshot(_ context.Context, w io.Writer, request []byte) error {
+func (f *fake) SendSnapshot(
+	_ context.Context, _ cairn.MemberID, w io.Writer, request []byte,
+) error {
 	if f.err != nil && !f.cut {
 		return f.err
 	}

@@ -67,7 +67,7 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
 		},
 		RTT: func(id uint64, d time.Duration) {
 			if m := s.totals.metrics.Load(); m != nil {
-				_ = m
+				m.PeerRTT(id, d)
 			}
 		},
 	}
@@ -163,3 +163,17 @@ func (s *Server) peerHandler(o ops.Options) http.Handler {
 
 // hexID is an id as log lines have it.
 func hexID(id uint64) slog.Value { return slog.StringValue(fmt.Sprintf("%x", id)) }
+
+// traffic is that with the other members, as /metrics shows it.
+func (s *Server) traffic() []ops.Peer {
+	var list []ops.Peer
+	for _, p := range s.cluster.transport.Stats() {
+		list = append(list, ops.Peer{
+			ID: p.ID, Active: !p.ActiveSince.IsZero(),
+			SentBytes: p.SentBytes, ReceivedBytes: p.ReceivedBytes,
+			SendFailures: p.SendFailures, ReceiveFailures: p.ReceiveFailures,
+			Disconnects: p.Disconnects,
+		})
+	}
+	return list
+}

@@ -123,8 +123,9 @@ func (i *installer) ensure(
 	s.logger.Info("fetching a snapshot", slog.Any("from", hexID(from)),
 		slog.Int64("base-revision", have.Base), slog.Uint64("index", index))
 	started := s.clk.Now()
+	done := s.receiving(from)
 	received, err := i.receive(ctx, from, have)
-	s.noteReceived(from, received, s.clk.Since(started), err)
+	done(received, s.clk.Since(started), err)
 	if err != nil {
 		return nil, err
 	}

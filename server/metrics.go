@@ -91,6 +91,7 @@ func (s *Server) newMetrics() *ops.Metrics {
 		SlowWatchers:    func() int64 { return hub.Stats().Slow },
 		PendingEvents:   func() int64 { return hub.Stats().Pending },
 		Events:          func() uint64 { return hub.Stats().Events },
+		Peers:           s.traffic,
 	}, s.cfg.Extensive())
 	s.totals.metrics.Store(m)
 	return m

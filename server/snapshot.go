@@ -22,7 +22,9 @@ const (
 )
 
 // SendSnapshot streams this member's state as far as the caller lacks it (peer.Backend).
-func (b peerBackend) SendSnapshot(ctx context.Context, w io.Writer, request []byte) error {
+func (b peerBackend) SendSnapshot(
+	ctx context.Context, to cairn.MemberID, w io.Writer, request []byte,
+) (err error) {
 	have, err := snapshot.DecodeHave(request)
 	if err != nil {
 		return err
@@ -37,8 +39,10 @@ func (b peerBackend) SendSnapshot(ctx context.Context, w io.Writer, request []by
 	if err != nil {
 		return err
 	}
-	started := b.clk.Now()
-	b.log.Info("sending a snapshot", slog.Int64("base-revision", have.Base),
+	started, done := b.clk.Now(), b.metrics.SendingSnapshot(to)
+	defer func() { done(b.clk.Since(started), err) }()
+	b.log.Info("sending a snapshot", slog.Any("to", hexID(to)),
+		slog.Int64("base-revision", have.Base),
 		slog.Int64("revision", src.View.Rev()), slog.Uint64("index", src.Index))
 	stats, err := snapshot.Send(ctx, w, src, have, snapshot.Limits{
 		BytesPerSecond: snapshotBytesPerSecond, Clock: b.clk,
@@ -88,13 +92,23 @@ func closeView(v *mvcc.View) {
 	}
 }
 
-// noteReceived counts a transfer.
-func (s *Server) noteReceived(from cairn.MemberID, bytes int64, took time.Duration, err error) {
-	if m := s.totals.metrics.Load(); m != nil { // not yet there while a member is repaired
-		m.SnapshotReceived.Add(float64(bytes))
+// receiving counts a transfer that begins; done is called at its end.
+func (s *Server) receiving(from cairn.MemberID) (
+	done func(bytes int64, took time.Duration, err error),
+) {
+	m := s.totals.metrics.Load()
+	end := func(time.Duration, error) {} // no metrics yet while a member is repaired
+	if m != nil {
+		end = m.ReceivingSnapshot(from)
 	}
-	if err != nil {
-		s.logger.Warn("a snapshot did not arrive", slog.Any("from", hexID(from)),
-			slog.Int64("bytes", bytes), slog.Duration("took", took), slog.Any("error", err))
+	return func(bytes int64, took time.Duration, err error) {
+		end(took, err)
+		if m != nil {
+			m.SnapshotReceived.Add(float64(bytes))
+		}
+		if err != nil {
+			s.logger.Warn("a snapshot did not arrive", slog.Any("from", hexID(from)),
+				slog.Int64("bytes", bytes), slog.Duration("took", took), slog.Any("error", err))
+		}
 	}
 }
