@@ -193,8 +193,8 @@ func (r *runner) ends(op Op, f func(*Server) (string, error)) string {
 	var ends [2]string
 	err := both(func(i int) (err error) {
 		s := r.sides[i].Side(op.Member)
+		s.disconnect() // etcd waits for streams that are open
 		ends[i], err = f(s.Server)
-		s.disconnect()
 		return err
 	})
 	if err != nil {
