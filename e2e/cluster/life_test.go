@@ -167,17 +167,21 @@ func remove(ctx context.Context, t *testing.T, c *Cluster, m *Member) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	list, err := admin.MemberList(ctx)
+	// A member that was asked may not count as connected for long enough yet.
+	err = Retry(ctx, healthyTimeout, func(ctx context.Context) error {
+		list, err := admin.MemberList(ctx)
+		if err != nil {
+			return err
+		}
+		for _, o := range list.Members {
+			if o.Name == m.Name {
+				_, err = admin.MemberRemove(ctx, o.ID)
+			}
+		}
+		return err
+	})
 	if err != nil {
-		t.Fatal(err)
-	}
-	for _, o := range list.Members {
-		if o.Name != m.Name {
-			continue
-		}
-		if _, err := admin.MemberRemove(ctx, o.ID); err != nil {
-			t.Errorf("remove %s: %v", m.Name, err)
-		}
+		t.Fatalf("remove %s: %v", m.Name, err)
 	}
 }
 
@@ -290,7 +294,11 @@ func TestForgetful(t *testing.T) {
 	if status == 0 || !strings.Contains(log, "has already been bootstrapped") {
 		t.Errorf("it ended with status %d:\n%s", status, log)
 	}
-	if _, err := c.Members()[0].Client().Put(ctx, "a", "b"); err != nil {
+	err := Retry(ctx, healthyTimeout, func(ctx context.Context) error { // it may have led
+		_, err := c.Members()[0].Client().Put(ctx, "a", "b")
+		return err
+	})
+	if err != nil {
 		t.Error(err)
 	}
 }
