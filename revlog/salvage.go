@@ -19,8 +19,8 @@ const salvageWriteBytes = 1 << 20
 type Salvaged struct {
 	// Mark is where the log can be opened now.
 	Mark Mark
-	// Last is the revision up to which the log holds all records that the checkpoint needs; none is
-	// above it. 0 is an empty log.
+	// Last is the revision up to which the log holds all records that the checkpoint needs; none
+	// is above it. 0 is an empty log.
 	Last int64
 	// Damage is what was wrong; nil if nothing was, and nothing was done.
 	Damage *CorruptError
@@ -31,9 +31,9 @@ type Salvaged struct {
 // moved to donorDir, which must be on the same disk (see OpenDonors). The log must not be open.
 //
 // The log is then less than the owner's checkpoint says: the owner writes one with the new mark
-// right after Salvage, which says that a snapshot above Last must come before the log is read. Until
-// then, or if Salvage does not come to its end, it is to be called again with the old mark: what is
-// found then is cut at the same revision, or at an earlier one.
+// right after Salvage, which says that a snapshot above Last must come before the log is read.
+// Until then, or if Salvage does not come to its end, it is to be called again with the old mark:
+// what is found then is cut at the same revision, or at an earlier one.
 //
 // Errors: the disk's (vfs.ErrNoSpace: nothing was changed), ErrForeign, ErrVersion.
 func Salvage(fsys vfs.FS, dir string, opts Options, cut Mark, donorDir string) (Salvaged, error) {
