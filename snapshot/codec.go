@@ -99,15 +99,14 @@ func appendRecord(dst []byte, prev cairn.Revision, r *record) []byte {
 
 // takeRecord reads what appendRecord appended, and returns what is behind it. KV aliases b.
 func takeRecord(b []byte, prev cairn.Revision) (r record, rest []byte, err error) {
-	short := fmt.Errorf("%w: record after %d.%d", ErrFormat, prev.Main, prev.Sub)
 	main, n := binary.Uvarint(b)
 	if n <= 0 || main > 1<<62 {
-		return r, nil, short
+		return r, nil, errRecord(prev)
 	}
 	b = b[n:]
 	sub, n := binary.Uvarint(b)
 	if n <= 0 || sub > index.MaxSub || n >= len(b) {
-		return r, nil, short
+		return r, nil, errRecord(prev)
 	}
 	flags := b[n]
 	b = b[n+1:]
@@ -117,28 +116,33 @@ func takeRecord(b []byte, prev cairn.Revision) (r record, rest []byte, err error
 	}
 	r.Tombstone, r.omitted = flags&flagTombstone != 0, flags&flagOmitted != 0
 	if !prev.Less(r.Rev) || r.Rev.Sub > index.MaxSub || flags&^(flagTombstone|flagOmitted) != 0 {
-		return r, nil, short
+		return r, nil, errRecord(prev)
 	}
 	if r.omitted {
 		if len(b) < 4 {
-			return r, nil, short
+			return r, nil, errRecord(prev)
 		}
 		r.crc = binary.LittleEndian.Uint32(b)
 		return r, b[4:], nil
 	}
 	size, n := binary.Uvarint(b)
 	if n <= 0 || size > uint64(len(b)-n) || size > revlog.MaxKVBytes {
-		return r, nil, short
+		return r, nil, errRecord(prev)
 	}
 	end := n + int(size)
 	r.KV = b[n:end:end]
 	return r, b[end:], nil
 }
 
+func errRecord(prev cairn.Revision) error {
+	return fmt.Errorf("%w: record after %d.%d", ErrFormat, prev.Main, prev.Sub)
+}
+
 // tally is what a section has brought.
 type tally struct {
 	kept, records, bytes int64
-	sum                  uint32 // over revisions, flags and payloads, whatever the frames
+	sum                  uint32   // over revisions, flags and payloads, whatever the frames
+	head                 [21]byte // scratch
 }
 
 func (t *tally) keep(rev cairn.Revision) {
@@ -157,7 +161,7 @@ func (t *tally) record(r *revlog.Record) {
 }
 
 func (t *tally) add(rev cairn.Revision, flags byte, kv []byte) {
-	var b [21]byte
+	b := &t.head
 	binary.LittleEndian.PutUint64(b[:], uint64(rev.Main))
 	binary.LittleEndian.PutUint64(b[8:], uint64(rev.Sub))
 	binary.LittleEndian.PutUint32(b[16:], uint32(len(kv)))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"path/filepath"
 	"strings"
@@ -90,15 +91,15 @@ func (r *repair) files() []string {
 
 // one damages one file of a copy of the disk and repairs it.
 func (r *repair) one(name string) {
-	fs := r.disk.KillClone()
-	r.harm(fs, filepath.Join(logDir, name))
+	disk := r.disk.KillClone()
+	r.harm(disk, filepath.Join(logDir, name))
 	old := r.follower.saved
-	out, err := revlog.Salvage(fs, logDir, logOptions(), old.mark, donorDir)
+	out, err := revlog.Salvage(disk, logDir, logOptions(), old.mark, donorDir)
 	if errors.Is(err, revlog.ErrVersion) {
 		return // the bit was one of the version
 	}
 	r.check(err)
-	m := &member{w: r.world, fs: fs, saved: saved{
+	m := &member{w: r.world, fs: disk, saved: saved{
 		mark: out.Mark, rev: max(out.Rev, mvcc.FirstRev), compactRev: old.compactRev,
 	}}
 	if m.saved.rev < m.saved.compactRev {
@@ -122,16 +123,16 @@ func (r *repair) one(name string) {
 	r.check(errors.Join(m.log.Close(), same.log.Close()))
 }
 
-func (r *repair) harm(fs *vfs.Mem, path string) {
-	info, err := fs.Stat(path)
+func (r *repair) harm(disk *vfs.Mem, path string) {
+	info, err := disk.Stat(path)
 	r.check(err)
 	switch r.rng.IntN(3) {
 	case 0:
-		r.check(errors.Join(fs.Remove(path), fs.SyncDir(logDir)))
+		r.check(errors.Join(disk.Remove(path), disk.SyncDir(logDir)))
 	case 1:
-		r.check(vfs.Flip(fs, path, r.rng.Int64N(info.Size()), uint(r.rng.IntN(8))))
+		r.check(vfs.Flip(disk, path, r.rng.Int64N(info.Size()), uint(r.rng.IntN(8))))
 	case 2:
-		f, err := fs.OpenReadWrite(path)
+		f, err := disk.OpenReadWrite(path)
 		r.check(err)
 		r.check(errors.Join(f.Truncate(r.rng.Int64N(info.Size())), f.Sync(), f.Close()))
 	}
@@ -143,7 +144,9 @@ func (r *repair) follow(m *member) {
 	r.check(err)
 	if r.rng.IntN(4) == 0 { // they decay, too
 		names, err := m.fs.List(donorDir)
-		r.check(err)
+		if !errors.Is(err, fs.ErrNotExist) {
+			r.check(err)
+		}
 		for _, name := range names {
 			path := filepath.Join(donorDir, name)
 			info, err := m.fs.Stat(path)

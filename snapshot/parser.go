@@ -128,13 +128,12 @@ func (p *parser) records(b []byte) error {
 
 // eachRecord calls fn with the records in a frame.
 func eachRecord(b []byte, fn func(r *record) error) error {
-	var prev cairn.Revision
+	var r record
 	for len(b) > 0 {
-		r, rest, err := takeRecord(b, prev)
-		if err != nil {
+		var err error
+		if r, b, err = takeRecord(b, r.Rev); err != nil {
 			return err
 		}
-		prev, b = r.Rev, rest
 		if err := fn(&r); err != nil {
 			return err
 		}

@@ -66,6 +66,7 @@ func Send(
 			CompactRev: src.View.CompactRev(), ImageBytes: int64(len(src.Image)),
 		},
 	}
+	s.flush = s.sendRecords
 	err := s.check(have)
 	if err == nil {
 		err = s.records(src.View)
@@ -92,6 +93,8 @@ type sender struct {
 	kept   []byte         // of a frame
 	last   cairn.Revision // of the kept ones
 	batch  batch
+	flush  func(payload []byte) error // sends a batch
+	out    record                     // the one in work
 	tally
 	stats Stats
 	free  time.Time // when the next write is due
@@ -126,7 +129,7 @@ func (s *sender) records(v *mvcc.View) error {
 		err = s.flushKept()
 	}
 	if err == nil {
-		err = s.batch.flush(s.sendRecords)
+		err = s.batch.flush(s.flush)
 	}
 	if err != nil {
 		return err
@@ -152,14 +155,15 @@ func (s *sender) record(r revlog.Record) error {
 	if err := s.flushKept(); err != nil {
 		return err
 	}
-	s.tally.record(&r)
-	out := record{Record: r}
+	out := &s.out
+	*out = record{Record: r}
+	s.tally.record(&out.Record)
 	if len(r.KV) >= omitBytes && s.donated(r.Rev.Main) {
 		out.omitted, out.crc = true, crc32.Checksum(r.KV, castagnoli)
 		out.KV = nil
 		s.stats.Omitted++
 	}
-	return s.batch.add(&out, s.sendRecords)
+	return s.batch.add(out, s.flush)
 }
 
 // donated says whether the receiver may have the payloads of a revision. Revisions only grow.
