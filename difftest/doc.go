@@ -52,7 +52,8 @@
 // that were compacted since the start (-compaction-hashes), and how the events of a watch are
 // spread over responses (-strict-watch). Both hold for etcd against itself.
 //
-// Of clusters: memberupdate with peer URLs that are none (every etcd ends with a panic), and writes
+// Of clusters: memberupdate with peer URLs that are none (the other etcds end
+// with a panic, Cairn refuses it), the order of alarms, which is random in etcd, and writes
 // without a quorum unless they ask for a leader (etcd lets a change of members wait as long as the
 // client does; a write ends with "context deadline exceeded", with "request timed out" in Cairn).
 package difftest

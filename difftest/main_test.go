@@ -17,7 +17,7 @@ var (
 	flagSeed    = flag.Uint64("seed", 1, "first seed")
 	flagOps     = flag.Int("ops", 20_000, "random operations in all, spread over the seeds")
 	flagPerOps  = flag.Int("ops-per-seed", 2_500, "operations of one seed")
-	flagCluster = flag.Int("cluster-ops", 400, "random operations of one seed on clusters")
+	flagCluster = flag.Int("cluster-ops", 300, "random operations of one seed on clusters")
 	flagReplay  = flag.String("replay", "", "file with a script to run instead of random ones")
 	flagFails   = flag.String("failures", "", "directory for scripts that fail (default: the "+
 		"system's temporary directory)")

@@ -368,7 +368,11 @@ func (r *runner) restart(ctx context.Context, op Op) (string, error) {
 // finish compares all that can be seen at the end of a script, before and after restarts.
 func (r *runner) finish(ctx context.Context) error {
 	end := len(r.script.Ops)
-	for _, op := range finalOps() {
+	signals := []string{"KILL", "TERM"}
+	if r.script.Config.Members > 1 {
+		signals = signals[:1] // a restart of one takes seconds; scripts have more of them
+	}
+	for _, op := range finalOps(signals) {
 		for n := range max(r.script.Config.Members, 1) {
 			if r.script.Config.Members > 1 {
 				op.Member, op.Stream = n+1, op.Stream+n
@@ -384,8 +388,8 @@ func (r *runner) finish(ctx context.Context) error {
 	return nil
 }
 
-// finalOps returns the operations that end every run.
-func finalOps() []Op {
+// finalOps returns the operations that end every run, with a restart for each signal.
+func finalOps(signals []string) []Op {
 	look := func() []Op {
 		return []Op{
 			{Kind: kindSettle},
@@ -406,7 +410,7 @@ func finalOps() []Op {
 		}
 	}
 	ops := look()
-	for _, signal := range []string{"KILL", "TERM"} {
+	for _, signal := range signals {
 		ops = append(append(ops, Op{Kind: kindRestart, Signal: signal}), look()...)
 	}
 	return ops

@@ -212,7 +212,15 @@ func TestColdRPCs(t *testing.T) {
 	remove, err := cluster.MemberRemove(ctx, &pb.MemberRemoveRequest{ID: 2})
 	want(t, remove, err, &pb.MemberRemoveResponse{
 		Header: clusterHeader, Members: []*pb.Member{one}})
-	update, err := cluster.MemberUpdate(ctx, &pb.MemberUpdateRequest{ID: 2})
+	_, err = cluster.MemberUpdate(ctx, &pb.MemberUpdateRequest{
+		ID: 2, PeerURLs: []string{"localhost"},
+	})
+	if got := status.Convert(err).Message(); got != cairn.ErrBadMemberURLs.Text {
+		t.Errorf("an update with a URL that is none: %v", err)
+	}
+	update, err := cluster.MemberUpdate(ctx, &pb.MemberUpdateRequest{
+		ID: 2, PeerURLs: []string{"http://a:1"},
+	})
 	want(t, update, err, &pb.MemberUpdateResponse{
 		Header: clusterHeader, Members: []*pb.Member{one}})
 	promote, err := cluster.MemberPromote(ctx, &pb.MemberPromoteRequest{ID: 2})
