@@ -117,7 +117,7 @@ func (st *stores) openStore(img *state.Image, records revlog.Options) (*mvcc.Sto
 // which it does not know whether they were committed too, for some that were acknowledged may be
 // among them (etcd gives those up).
 func (st *stores) forceNewCluster(s *Server) error {
-	if err := replay(st.wal, st.machine); err != nil {
+	if err := datadir.Replay(st.wal, st.machine, st.wal.LastIndex()); err != nil {
 		return fmt.Errorf("--force-new-cluster: %w", err)
 	}
 	if err := st.machine.Alone(); err != nil {
@@ -141,30 +141,6 @@ func (st *stores) forceNewCluster(s *Server) error {
 	s.logger.Warn("began a new cluster of this member alone",
 		slog.Uint64("index", img.Index), slog.Int64("revision", img.Rev))
 	return st.dir.EndInstall()
-}
-
-// replayBytes bounds the entries in memory at once.
-const replayBytes = 16 << 20
-
-// replay applies all entries of the raft log behind the machine's index.
-func replay(w *wal.WAL, m *state.Machine) error {
-	var results state.Results
-	for last := w.LastIndex(); m.Index() < last; {
-		entries, err := w.Entries(m.Index()+1, last+1, replayBytes)
-		if err != nil {
-			return err
-		}
-		results.Reset()
-		for _, e := range entries {
-			if _, err := m.ApplyEntry(e, &results); err != nil {
-				return err
-			}
-		}
-		if _, _, err := m.Publish(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // prove keeps in mind how far the record log had come: a record is written only after its entry is

@@ -106,9 +106,17 @@ func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
 	if slices.Equal(img.Conf.GetVoters(), []uint64{img.Local}) {
 		commit = w.LastIndex() // of a lone voter all that is in the log is committed
 	}
+	return Replay(w, m, commit)
+}
+
+// replayBytes bounds the entries held in memory at once.
+const replayBytes = 16 << 20
+
+// Replay applies the entries of a raft log behind the machine's index, up to one that is committed.
+func Replay(w *wal.WAL, m *state.Machine, to uint64) error {
 	var results state.Results
-	for next := img.Index + 1; next <= commit; {
-		entries, err := w.Entries(next, commit+1, replayBytes)
+	for m.Index() < to {
+		entries, err := w.Entries(m.Index()+1, to+1, replayBytes)
 		if err != nil {
 			return err
 		}
@@ -121,10 +129,6 @@ func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
 		if _, _, err := m.Publish(); err != nil {
 			return err
 		}
-		next += uint64(len(entries))
 	}
 	return nil
 }
-
-// replayBytes bounds the entries held in memory at once.
-const replayBytes = 16 << 20
