@@ -77,7 +77,11 @@ func bulkPut(ctx context.Context, client *clientv3.Client, i, n int) error {
 	ctx, cancel := context.WithTimeout(ctx, steadyTimeout)
 	defer cancel()
 	key := fmt.Sprintf("bulk/%d", i%bulkKeys)
-	resp, err := client.Put(ctx, key, fmt.Sprintf("value %d of %d", i, n))
+	value := fmt.Sprintf("value %d of %d", i, n)
+	resp, err := client.Put(ctx, key, value)
+	if err != nil { // the member that was asked may be the one that was taken away
+		resp, err = client.Put(ctx, key, value)
+	}
 	if err == nil && i%(n/compactions) == 0 {
 		_, err = client.Compact(ctx, resp.Header.Revision)
 		if err != nil && strings.Contains(err.Error(), "has been compacted") {
