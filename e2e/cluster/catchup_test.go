@@ -169,7 +169,7 @@ func TestCatchUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	rng, _ := newRandom(t)
-	var sent []int64
+	var came []int64
 	for _, a := range absences() {
 		scene, err := NewScene(ctx, c, rng)
 		if err != nil {
@@ -193,22 +193,22 @@ func TestCatchUp(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		sent = append(sent, catchUp(t, c, m, a, steady))
+		came = append(came, catchUp(t, c, m, a, steady))
 	}
 	if _, err := os.Stat(recordsOf(c.Members()[0])); err != nil {
 		return // another server, which sends all in any case
 	}
 	// What a member has, also in files next to a damaged one, is not sent again.
-	if away, all, damaged := sent[0], sent[1], sent[2]; away > all/2 || damaged > all/2 {
-		t.Errorf("%d bytes were sent to a member that was away and %d to one with a damaged file; "+
+	if away, all, damaged := came[0], came[1], came[2]; away > all/2 || damaged > all/2 {
+		t.Errorf("%d bytes came to a member that was away and %d to one with a damaged file; "+
 			"all of it is %d", away, damaged, all)
 	}
 }
 
-// catchUp brings a member back under load and measures; it returns the bytes that were sent for it.
+// catchUp brings a member back under load and measures; it returns the bytes that came to it.
 func catchUp(
 	t *testing.T, c *Cluster, m *Member, a absence, clients []*clientv3.Client,
-) (sent int64) {
+) (bytes int64) {
 	t.Helper()
 	ctx := t.Context()
 	s := StartSteady(ctx, clients...)
@@ -244,11 +244,11 @@ func catchUp(
 	if err := c.SameHash(ctx, resp.Header.Revision); err != nil {
 		t.Errorf("%s: %v", a.name, err)
 	}
-	t.Logf("%-24s %d writes: well after %v; %d bytes came to it, %d were sent by all; %d puts "+
-		"meanwhile, %d with a retry, the longest %v", a.name, *flagWrites,
+	t.Logf("%-24s %d writes: well after %v; %d bytes came to it, %d of snapshots were sent; "+
+		"%d puts meanwhile, %d with a retry, the longest %v", a.name, *flagWrites,
 		took.Round(time.Millisecond), passed, after-before, puts, retried,
 		longest.Round(time.Millisecond))
-	return after - before
+	return passed
 }
 
 // TestDamage looks at what damage does to files.

@@ -13,12 +13,11 @@ import (
 // maxMetrics bounds the page of metrics that is read, in bytes.
 const maxMetrics = 16 << 20
 
-// sentCounters are the counters of bytes that a member sends to others, as far as it has them.
-var sentCounters = []string{"etcd_network_peer_sent_bytes_total",
-	"cairn_snapshot_sent_bytes_total"}
+// sentCounters are the counters of bytes of snapshots that a member sends to others, as far as it
+// has them: etcd has none.
+var sentCounters = []string{"cairn_snapshot_sent_bytes_total"}
 
-// Sent returns how many bytes all members that run say that they have sent to others since their
-// starts.
+// Sent returns how many bytes of snapshots all members that run have sent since their starts.
 func (c *Cluster) Sent(ctx context.Context) (bytes int64, err error) {
 	for _, m := range c.Members() {
 		if !m.Running() {
