@@ -127,17 +127,6 @@ func (r *run) expect(pattern string) []string {
 	}
 }
 
-// expectBoth waits for two lines, whichever comes first.
-func (r *run) expectBoth(a, b string) {
-	r.t.Helper()
-	line := r.expect("(" + a + ")|(" + b + ")")
-	if line[1] != "" {
-		r.expect(b)
-	} else {
-		r.expect(a)
-	}
-}
-
 // say writes a command.
 func (r *run) say(format string, args ...any) {
 	r.t.Helper()
