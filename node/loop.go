@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 
+	"github.com/cairnkv/cairn/task"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -13,7 +14,6 @@ const graceTicks = 5
 
 // runLoop owns the core.
 func (n *Node) runLoop() {
-	defer n.stopped.Done()
 	defer n.endOnPanic()
 	ticker := n.cfg.Clock.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
@@ -21,16 +21,14 @@ func (n *Node) runLoop() {
 	var box boxes
 	n.handOut()
 	for {
-		select {
-		case <-n.stop:
+		switch n.cfg.Tasks.Wait(ticker.C(), n.stop, n.inbox.wake, n.proposals.wake) {
+		case 0:
 			for _, q := range append(p.backlog, p.changes...) {
 				q.done(nil, errStopped)
 			}
 			return
-		case <-ticker.C():
+		case task.Timer:
 			n.tick(&p)
-		case <-n.inbox.wake:
-		case <-n.proposals.wake:
 		}
 		if err := n.take(&box); err != nil {
 			n.fatal(fmt.Errorf("raft: %w", err))

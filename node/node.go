@@ -30,6 +30,7 @@ import (
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -82,6 +83,7 @@ type Config struct {
 	Transport     Transport // nil: no peers
 	Installer     Installer // nil: no peers
 	Clock         clock.Clock
+	Tasks         task.Tasks
 	Logger        raft.Logger
 
 	// Published is called on the applier when a batch became visible, before its clients hear.
@@ -144,7 +146,7 @@ type Node struct {
 
 	began   time.Time
 	stop    chan struct{}
-	stopped sync.WaitGroup
+	stopped task.Group
 	once    sync.Once
 	failed  atomic.Bool
 }
@@ -193,10 +195,9 @@ func Start(cfg Config) (*Node, error) {
 	for range cfg.AdvanceTicks {
 		core.Tick()
 	}
-	n.stopped.Add(3)
-	go n.runLoop()
-	go n.runWriter()
-	go n.runApplier()
+	n.stopped.Go(cfg.Tasks, "loop", n.runLoop)
+	n.stopped.Go(cfg.Tasks, "writer", n.runWriter)
+	n.stopped.Go(cfg.Tasks, "applier", n.runApplier)
 	return n, nil
 }
 
@@ -248,12 +249,12 @@ func (n *Node) Visit(ctx context.Context, fn func(*state.Machine)) error {
 		close(finished)
 	})
 	n.applies.poke()
-	select {
-	case <-finished:
+	switch n.cfg.Tasks.Wait(nil, finished, ctx.Done(), n.stop) {
+	case 0:
 		return nil
-	case <-ctx.Done():
+	case 1:
 		return ctx.Err()
-	case <-n.stop:
+	default:
 		return cairn.ErrStopped
 	}
 }
@@ -267,7 +268,7 @@ func (n *Node) Truncate(index uint64) {
 // Stop ends the node's goroutines; clients that wait are told ErrStopped.
 func (n *Node) Stop() {
 	n.once.Do(func() { close(n.stop) })
-	n.stopped.Wait()
+	n.stopped.Wait(n.cfg.Tasks)
 	n.soloReader.Store(false)
 	n.proposals.close()
 	n.changes.close()

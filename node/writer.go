@@ -36,14 +36,11 @@ func (w *writer) repeats(r *raftpb.Message) bool {
 
 // runWriter owns the raft log's writing side: one write and one fdatasync for all that waits.
 func (n *Node) runWriter() {
-	defer n.stopped.Done()
 	w := &writer{last: n.cfg.Log.HardState()}
 	var batch []*raftpb.Message
 	for {
-		select {
-		case <-n.stop:
+		if n.cfg.Tasks.Wait(nil, n.stop, n.appends.wake) == 0 {
 			return
-		case <-n.appends.wake:
 		}
 		batch = n.appends.take(batch)
 		err := n.write(w, batch)

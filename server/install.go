@@ -60,7 +60,7 @@ func (i *installer) Fetch(m *raftpb.Message) {
 	if !i.take() {
 		return // the leader asks again
 	}
-	i.s.background(func(ctx context.Context) {
+	i.s.background("fetch", func(ctx context.Context) {
 		img, err := i.fetch(ctx, m)
 		i.give() // before raft may ask for it to be installed
 		switch {
@@ -170,7 +170,7 @@ func (i *installer) receive(
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	in := &watchedReader{r: body}
-	i.s.background(func(context.Context) { in.watch(ctx, i.s, cancel) })
+	i.s.background("stall", func(context.Context) { in.watch(ctx, i.s, cancel) })
 	err = i.incoming.Receive(ctx, in)
 	return in.total(), err
 }
@@ -217,7 +217,7 @@ func (i *installer) Install(index, term uint64) error {
 		}
 	}
 	defer i.give()
-	s.checkpointMu.Lock()
+	s.checkpointMu.Lock(s.tasks)
 	defer s.checkpointMu.Unlock()
 	s.metrics.SnapshotApplying.Set(1)
 	defer s.metrics.SnapshotApplying.Set(0)

@@ -19,8 +19,9 @@ var layers = []layer{
 		"the version strings are constants that anyone may print"},
 	{"vocabulary", []string{"."},
 		"revisions, requests, errors are words that all parts share; they do nothing"},
-	{"outside world", []string{"vfs", "clock"},
-		"files and time have one door each, so that tests can put a false world behind it"},
+	{"outside world", []string{"vfs", "clock", "task"},
+		"files, time and concurrency have one door each, so that tests can put a false world " +
+			"behind it"},
 	{"process", []string{"internal/process"},
 		"what the system lets the process have, for those who show it or keep to it"},
 	{"links", []string{"internal/link"},
