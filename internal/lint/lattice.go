@@ -28,6 +28,8 @@ var layers = []layer{
 		"what stands between members in tests and demonstrations knows addresses and time alone"},
 	{"wire", []string{"wire"},
 		"the codec of hot messages is used by what stores them and by what serves them"},
+	{"checkers", []string{"check"},
+		"what was seen is held against what was promised, by who simulates and who runs processes"},
 	{"files and streams", []string{"revlog", "wal", "checkpoint", "transport"},
 		"files and streams know bytes and positions, not what the bytes mean"},
 	{"tables", []string{"command", "mvcc", "lease", "alarm", "member"},
@@ -40,11 +42,13 @@ var layers = []layer{
 		"a door declares the backend that it needs and never sees raft, wal or revlog"},
 	{"assembly", []string{"server"},
 		"the only package that knows everyone"},
+	{"simulator", []string{"sim"},
+		"a whole cluster in one thread knows how members are assembled, and the checkers"},
 	{"tools", []string{"cli", "bench"},
 		"command-line tools and the load generator are clients"},
 	{"main", []string{"cmd"},
 		"main picks the verb"},
-	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint"},
+	{"tests", []string{"e2e", "difftest", "internal/lint"},
 		"tests of the whole look at everything and nothing looks at them"},
 }
 
@@ -164,6 +168,8 @@ var modules = []module{
 		"colours, and how wide a coloured text is"},
 	{"golang.org/x/term", []string{"cli"},
 		"asking for a password without showing it"},
+	{"github.com/anishathalye/porcupine", []string{"check"},
+		"is a history linearizable, and what contradicts it"},
 	{"golang.org/x/sys", []string{"vfs", "server", "ops", "cli"},
 		"system calls: files, sockets, limits, terminals"},
 }

@@ -1,12 +1,10 @@
-package cluster
+package check
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"sort"
-
-	"github.com/cairnkv/cairn/e2e"
 )
 
 // state is what a key had from a revision on.
@@ -22,8 +20,9 @@ type Timeline struct {
 	writes map[string]int64 // value -> the revision that put it
 }
 
-// NewTimeline replays a history. No two puts of one value may be in it.
-func NewTimeline(h *e2e.History) *Timeline {
+// NewTimeline replays a history. No two puts of one value may be
+// among those of keys that are own.
+func NewTimeline(h *History, own func(key string) bool) *Timeline {
 	t := &Timeline{end: h.Revision, keys: make(map[string][]state),
 		writes: make(map[string]int64)}
 	for _, e := range h.Events {
@@ -37,7 +36,7 @@ func NewTimeline(h *e2e.History) *Timeline {
 		}
 		v.Value, v.Modified, v.Version = e.Value, e.Revision, v.Version+1
 		t.keys[e.Key] = append(t.keys[e.Key], state{e.Revision, v})
-		if isKV(e.Key) {
+		if own(e.Key) {
 			t.writes[e.Value] = e.Revision
 		}
 	}
@@ -85,7 +84,7 @@ func (t *Timeline) CheckStates(ops []*Op) error {
 		switch {
 		case o.Kind == GetPast:
 			at = o.Expect
-		case o.writes():
+		case o.Writes():
 			at = o.Revision - 1 // what was found is what was before
 		}
 		want := t.At(o.Key, at)
@@ -101,13 +100,13 @@ func (t *Timeline) CheckStates(ops []*Op) error {
 	return nil
 }
 
-// CheckOrder holds revisions against time: what was answered before an operation began has a
+// Order holds revisions against time: what was answered before an operation began has a
 // revision that is not higher, and that of a write is higher than all of those. With CheckStates
 // this is linearizability of the whole store, not of single keys alone.
-func CheckOrder(ops []*Op) error {
+func Order(ops []*Op) error {
 	var begun, ended []*Op
 	for _, o := range ops {
-		if o.Revision == 0 || !o.linearizable() {
+		if o.Revision == 0 || !o.Linearizable() {
 			continue
 		}
 		begun = append(begun, o)
@@ -128,7 +127,7 @@ func CheckOrder(ops []*Op) error {
 		if newest == nil {
 			continue
 		}
-		if o.Revision < newest.Revision || o.writes() && o.Revision == newest.Revision {
+		if o.Revision < newest.Revision || o.Writes() && o.Revision == newest.Revision {
 			return fmt.Errorf("time goes back: first\n\t%v\nand then\n\t%v", newest, o)
 		}
 	}

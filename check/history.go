@@ -1,4 +1,4 @@
-package e2e
+package check
 
 import (
 	"fmt"
@@ -97,7 +97,7 @@ type History struct {
 // Extend appends events and checks that each revision is the successor of the one before.
 func (h *History) Extend(events []Event, revision int64) error {
 	for _, e := range events {
-		last := h.last()
+		last := h.Last()
 		if e.Revision != last && e.Revision != last+1 {
 			return fmt.Errorf("revision %d follows revision %d in the history", e.Revision, last)
 		}
@@ -107,7 +107,7 @@ func (h *History) Extend(events []Event, revision int64) error {
 		}
 		h.Events = append(h.Events, e)
 	}
-	if last := h.last(); last != revision {
+	if last := h.Last(); last != revision {
 		return fmt.Errorf("the history ends with revision %d, but the store is at %d", last,
 			revision)
 	}
@@ -115,8 +115,8 @@ func (h *History) Extend(events []Event, revision int64) error {
 	return nil
 }
 
-// last returns the revision of the last event; the store begins with revision 1.
-func (h *History) last() int64 {
+// Last returns the revision of the last event; the store begins with revision 1.
+func (h *History) Last() int64 {
 	if len(h.Events) == 0 {
 		return 1
 	}

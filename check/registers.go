@@ -1,4 +1,4 @@
-package cluster
+package check
 
 import (
 	"fmt"
@@ -49,13 +49,13 @@ func apply(v Value, o *Op) (Value, bool) {
 	}
 }
 
-// CheckRegisters looks for an order of the operations on each key, by itself, that explains all
+// Registers looks for an order of the operations on each key, by itself, that explains all
 // answers and fits the times. Each key gets the limit. What it cannot explain it draws to a file
 // in dir, and the error names it.
-func CheckRegisters(ops []*Op, limit time.Duration, dir string) error {
+func Registers(ops []*Op, limit time.Duration, dir string) error {
 	byKey := make(map[string][]porcupine.Operation)
 	for _, o := range ops {
-		if o.linearizable() {
+		if o.Linearizable() {
 			byKey[o.Key] = append(byKey[o.Key], porcupine.Operation{
 				ClientId: o.Client, Input: o, Call: int64(o.Start), Return: int64(o.End),
 			})
