@@ -24,6 +24,7 @@ type Attempt struct {
 	changes []Change
 	acked   int64 // revision of the acknowledgement, 0 if none has come
 	gone    bool  // acknowledged, but there was nothing to delete
+	refused bool  // it was said that it will not be done
 	seen    int64 // revision under which the history has it, 0 if it has not
 }
 
@@ -78,6 +79,14 @@ func (l *Ledger) Unknown(*Attempt) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.unknown++
+}
+
+// Refused notes that a request was answered with an error that says that it was not and will not
+// be done: it must not be in the history.
+func (l *Ledger) Refused(a *Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.refused = true
 }
 
 // Counts returns how many requests were acknowledged and how many were not answered, and the
@@ -163,7 +172,7 @@ func (l *Ledger) foreign(changes []Change) bool {
 // match finds the request that made the changes of one revision.
 func (l *Ledger) match(revision int64, changes []Change) error {
 	for _, a := range l.candidates(revision, changes) {
-		if a.seen == 0 && !a.gone && (a.acked == 0 || a.acked == revision) &&
+		if a.seen == 0 && !a.gone && !a.refused && (a.acked == 0 || a.acked == revision) &&
 			slices.Equal(a.changes, changes) {
 			a.seen = revision
 			return nil

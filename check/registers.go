@@ -51,7 +51,7 @@ func apply(v Value, o *Op) (Value, bool) {
 
 // Registers looks for an order of the operations on each key, by itself, that explains all
 // answers and fits the times. Each key gets the limit. What it cannot explain it draws to a file
-// in dir, and the error names it.
+// in dir, if that is not empty, and the error names it.
 func Registers(ops []*Op, limit time.Duration, dir string) error {
 	byKey := make(map[string][]porcupine.Operation)
 	for _, o := range ops {
@@ -69,6 +69,9 @@ func Registers(ops []*Op, limit time.Duration, dir string) error {
 			return fmt.Errorf("the %d operations on %s were not checked within %v",
 				len(byKey[key]), key, limit)
 		default:
+			if dir == "" {
+				return fmt.Errorf("the answers on %s contradict each other", key)
+			}
 			path := dir + "/history.html"
 			if err := porcupine.VisualizePath(register, info, path); err != nil {
 				path = err.Error()

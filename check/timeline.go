@@ -53,6 +53,17 @@ func (t *Timeline) At(key string, revision int64) Value {
 	return states[i-1].value
 }
 
+// Keys returns all keys that exist at a revision, with what they have.
+func (t *Timeline) Keys(revision int64) map[string]Value {
+	all := make(map[string]Value)
+	for key := range t.keys {
+		if v := t.At(key, revision); v.Modified != 0 {
+			all[key] = v
+		}
+	}
+	return all
+}
+
 // Resolve fills in the revisions of puts that were not answered, but are in the history, and
 // returns the operations that may have been done: without the reads that were not answered, and
 // without the puts that are not in the history. Both leave no trace.
