@@ -62,10 +62,7 @@ func (s *Sim) rpc(m *member, name string, timeout time.Duration, fn served) (any
 		l.touch()
 	}, nil)
 	s.after(timeout, func() { finish(nil, errNoAnswer) })
-	for !a.done {
-		s.clients.Pause()
-	}
-	s.clients.Progress()
+	s.clients.await(func() bool { return a.done })
 	return a.v, a.err
 }
 
@@ -73,10 +70,7 @@ func (s *Sim) rpc(m *member, name string, timeout time.Duration, fn served) (any
 func (s *Sim) rest(d time.Duration) {
 	end := s.now + d
 	s.after(d, s.clientsRun)
-	for s.now < end {
-		s.clients.Pause()
-	}
-	s.clients.Progress()
+	s.clients.await(func() bool { return s.now >= end })
 }
 
 // propose replicates a request and decodes the reply into reply. By a task of a member.

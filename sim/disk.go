@@ -84,10 +84,7 @@ func (d *disk) sync(op vfs.Op, do func() error) error {
 	}
 	end := s.now + wait
 	s.after(wait, d.l.touch)
-	for s.now < end || d.l.m.hangingDisk {
-		h.Pause()
-	}
-	h.Progress()
+	h.await(func() bool { return s.now >= end && !d.l.m.hangingDisk })
 	if !early {
 		err = do()
 	}

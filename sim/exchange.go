@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 
 	"github.com/cairnkv/cairn/transport"
 )
@@ -77,10 +78,7 @@ func (e *endpoint) ask(
 	s.Stats.Requests++
 	s.logf("%s>%s %s %s", l.m.name, to.name, r.Method, r.Path)
 	s.net.carry(link{l.m.index, to.index}, func() { x.serve(to, r) }, x.lose)
-	for !x.answered && x.err == nil && ctx.Err() == nil {
-		l.Pause()
-	}
-	l.Progress()
+	l.await(func() bool { return x.answered || x.err != nil || ctx.Err() != nil })
 	if err := ctx.Err(); err != nil && !x.answered {
 		x.close()
 		return nil, err
@@ -123,7 +121,7 @@ func (x *exchange) serve(to *member, r transport.Request) {
 		s.fail(err)
 		return
 	}
-	req.Header = http.Header{"X-Etcd-Cluster-Id": nil}
+	req.Header.Set("X-Server-From", strconv.FormatUint(x.from.m.id, 16))
 	l.pending = append(l.pending, func() {
 		s.after(detection, func() { x.fail(errReset) })
 	})
@@ -191,10 +189,9 @@ type answerBody struct {
 // Read implements io.Reader. By a task of the asking member.
 func (b *answerBody) Read(p []byte) (int, error) {
 	x := b.x
-	for x.body.Len() == 0 && !x.ended && x.err == nil && b.ctx.Err() == nil {
-		x.from.Pause()
-	}
-	x.from.Progress()
+	x.from.await(func() bool {
+		return x.body.Len() > 0 || x.ended || x.err != nil || b.ctx.Err() != nil
+	})
 	if x.body.Len() > 0 {
 		return x.body.Read(p)
 	}

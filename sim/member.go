@@ -127,9 +127,12 @@ func (l *life) touch() {
 	}
 }
 
+// part says whether the machine is one of the cluster's: set up, and not removed.
+func (m *member) part() bool { return !m.gone && m.initial != "" }
+
 // start begins a process.
 func (m *member) start() {
-	if m.life != nil || m.gone {
+	if m.life != nil || !m.part() {
 		return
 	}
 	m.starts++

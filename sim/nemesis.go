@@ -107,7 +107,7 @@ func (m *member) heal() {
 func (n *nemesis) some(rng *rand.Rand, ok func(*member) bool) *member {
 	var list []*member
 	for _, m := range n.s.members {
-		if !m.gone && ok(m) {
+		if m.part() && ok(m) {
 			list = append(list, m)
 		}
 	}
@@ -196,7 +196,7 @@ func (s *Sim) voters() []*member {
 	}
 	if list == nil {
 		for _, m := range s.members {
-			if !m.gone {
+			if m.part() {
 				list = append(list, m)
 			}
 		}

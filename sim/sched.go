@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"runtime/debug"
+	"time"
 
 	"github.com/cairnkv/cairn/task"
 )
@@ -35,6 +36,40 @@ type coroutine struct {
 	stop  func()
 	yield func(struct{}) bool
 	done  bool
+
+	// What it waits for; nothing: it is to look for itself.
+	timer   <-chan time.Time
+	signals task.Signals
+	cond    func() bool
+}
+
+// mayGoOn says whether what the task waits for may be there.
+func (c *coroutine) mayGoOn() bool {
+	if c.cond != nil {
+		return c.cond()
+	}
+	if c.timer != nil && len(c.timer) > 0 {
+		return true
+	}
+	waits := c.timer != nil
+	for _, s := range &c.signals {
+		if s == nil {
+			continue
+		}
+		waits = true
+		if cap(s) > 0 {
+			if len(s) > 0 {
+				return true
+			}
+			continue
+		}
+		select {
+		case <-s:
+			return true
+		default:
+		}
+	}
+	return !waits
 }
 
 // ended unwinds the stack of a task whose host has died.
@@ -67,10 +102,27 @@ func (h *host) Go(name string, fn func()) {
 }
 
 // Pause implements task.Scheduler.
-func (h *host) Pause() {
-	if h.dead || !h.current.yield(struct{}{}) {
+func (h *host) Pause(timer <-chan time.Time, signals task.Signals) {
+	if h.dead {
 		panic(ended{})
 	}
+	c := h.current
+	c.timer, c.signals = timer, signals
+	if !c.yield(struct{}{}) {
+		panic(ended{})
+	}
+	c.timer, c.signals = nil, task.Signals{}
+}
+
+// await pauses the task until cond holds.
+func (h *host) await(cond func() bool) {
+	c := h.current
+	for !cond() {
+		c.cond = cond
+		h.Pause(nil, task.Signals{})
+		c.cond = nil
+	}
+	h.progress = true
 }
 
 // Progress implements task.Scheduler.
@@ -92,7 +144,7 @@ func (h *host) run() {
 		start, ended := h.rng.IntN(n), false
 		for i := range n {
 			c := h.tasks[(start+i)%n]
-			if c.done {
+			if c.done || !c.mayGoOn() {
 				continue
 			}
 			h.current = c

@@ -31,7 +31,7 @@ const (
 func (s *Sim) living() []*member {
 	var list []*member
 	for _, m := range s.members {
-		if !m.gone {
+		if m.part() {
 			list = append(list, m)
 		}
 	}

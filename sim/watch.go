@@ -134,10 +134,7 @@ func (w *watcher) run() {
 		w.s.net.carry(link{clientSide, c.m.index}, c.open, c.lose)
 		leave := w.s.now + between(w.rng, detection, w.s.opts.WatchFor)
 		w.s.after(leave-w.s.now, w.s.clientsRun)
-		for !c.over && w.s.now < leave {
-			w.s.clients.Pause()
-		}
-		w.s.clients.Progress()
+		w.s.clients.await(func() bool { return c.over || w.s.now >= leave })
 		c.leave()
 		w.s.rest(retryPause)
 	}

@@ -24,8 +24,10 @@ type Scheduler interface {
 	// Go adds a task, which begins later. name says what it does, for those who choose by it.
 	Go(name string, fn func())
 	// Pause lets others run and returns when something may have changed; if the task was ended it
-	// does not return, and the stack is unwound.
-	Pause()
+	// does not return, and the stack is unwound. With channels that the task waits for, nothing has
+	// changed before one of them has a value or is closed. Those without a buffer are closed, and
+	// never sent to.
+	Pause(timer <-chan time.Time, signals Signals)
 	// Progress tells that the task found what it waited for.
 	Progress()
 }
@@ -48,19 +50,19 @@ func (t Tasks) Go(name string, fn func()) {
 // Timer is what Wait returns for the timer.
 const Timer = -1
 
-// maxSignals bounds the signals of one wait.
-const maxSignals = 4
+// Signals are what one wait may be for.
+type Signals [4]<-chan struct{}
 
 // Wait returns when the timer has fired, or a signal was given or is closed: the number of the
 // signal, or Timer. Nil channels never are. It takes up to four signals; of several at once a
 // scheduler's tasks get the first, goroutines any.
 func (t Tasks) Wait(timer <-chan time.Time, signals ...<-chan struct{}) int {
-	var a [maxSignals]<-chan struct{}
+	var a Signals
 	if copy(a[:], signals) < len(signals) {
 		panic("task: too many signals for one wait")
 	}
 	if t.s != nil {
-		return t.poll(timer, &a)
+		return t.poll(timer, a)
 	}
 	select {
 	case <-timer:
@@ -77,7 +79,7 @@ func (t Tasks) Wait(timer <-chan time.Time, signals ...<-chan struct{}) int {
 }
 
 // poll is Wait in the order of the arguments.
-func (t Tasks) poll(timer <-chan time.Time, signals *[maxSignals]<-chan struct{}) int {
+func (t Tasks) poll(timer <-chan time.Time, signals Signals) int {
 	for {
 		for i, c := range signals {
 			select {
@@ -93,13 +95,13 @@ func (t Tasks) poll(timer <-chan time.Time, signals *[maxSignals]<-chan struct{}
 			return Timer
 		default:
 		}
-		t.s.Pause()
+		t.s.Pause(timer, signals)
 	}
 }
 
 // Receive waits for a value or a signal: which is the signal's number, or Timer for a value.
 func Receive[T any](t Tasks, values <-chan T, signals ...<-chan struct{}) (v T, which int) {
-	var a [maxSignals]<-chan struct{}
+	var a Signals
 	if copy(a[:], signals) < len(signals) {
 		panic("task: too many signals for one wait")
 	}
@@ -118,7 +120,7 @@ func Receive[T any](t Tasks, values <-chan T, signals ...<-chan struct{}) (v T, 
 			return v, Timer
 		default:
 		}
-		t.s.Pause()
+		t.s.Pause(nil, Signals{})
 	}
 	select {
 	case v = <-values:
@@ -144,7 +146,7 @@ func (m *Mutex) Lock(t Tasks) {
 		return
 	}
 	for !m.mu.TryLock() {
-		t.s.Pause()
+		t.s.Pause(nil, Signals{})
 	}
 	t.s.Progress()
 }
@@ -173,7 +175,7 @@ func (g *Group) Go(t Tasks, name string, fn func()) {
 // Wait returns when all tasks of the group have ended.
 func (g *Group) Wait(t Tasks) {
 	for t.s != nil && g.count.Load() > 0 {
-		t.s.Pause()
+		t.s.Pause(nil, Signals{})
 	}
 	if t.s == nil {
 		g.running.Wait()
