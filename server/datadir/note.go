@@ -55,11 +55,15 @@ func (d *Dir) get(n note) (number uint64, ok bool, err error) {
 	return number, true, nil
 }
 
-// clear takes a note away, if it is there.
+// clear takes a note away, if it is there, for good: one that comes back after a power failure would
+// speak of a time that is over.
 func (d *Dir) clear(n note) error {
 	err := d.FS.Remove(filepath.Join(d.Root, n.file))
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return d.FS.SyncDir(d.Root)
 }
