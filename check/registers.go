@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,6 +50,9 @@ func apply(v Value, o *Op) (Value, bool) {
 	}
 }
 
+// ErrUndecided says that a search has taken too long.
+var ErrUndecided = errors.New("it is not decided whether there is an order")
+
 // Registers looks for an order of the operations on each key, by itself, that explains all
 // answers and fits the times. Each key gets the limit. What it cannot explain it draws to a file
 // in dir, if that is not empty, and the error names it.
@@ -66,7 +70,7 @@ func Registers(ops []*Op, limit time.Duration, dir string) error {
 		switch result {
 		case porcupine.Ok:
 		case porcupine.Unknown:
-			return fmt.Errorf("the %d operations on %s were not checked within %v",
+			return fmt.Errorf("%w: the %d operations on %s within %v", ErrUndecided,
 				len(byKey[key]), key, limit)
 		default:
 			if dir == "" {

@@ -65,11 +65,16 @@ func (t *Timeline) Keys(revision int64) map[string]Value {
 }
 
 // Resolve fills in the revisions of puts that were not answered, but are in the history, and
-// returns the operations that may have been done: without the reads that were not answered, and
-// without the puts that are not in the history. Both leave no trace.
+// returns the operations that may have been done: without the reads that were not answered,
+// without the puts that are not in the history, and without the deletes that were not answered of
+// keys of which each delete in the history was. None of them leaves a trace.
 func (t *Timeline) Resolve(ops []*Op) []*Op {
 	var out []*Op
+	open := t.openDeletes(ops)
 	for _, o := range ops {
+		if o.Kind == Delete && o.Revision == 0 && open[o.Key] == 0 {
+			continue
+		}
 		if o.Revision == 0 && (o.Kind == Put || o.Kind == Swap) {
 			o.Revision = t.writes[o.Value]
 			o.Done = o.Revision != 0
@@ -79,6 +84,24 @@ func (t *Timeline) Resolve(ops []*Op) []*Op {
 		}
 	}
 	return out
+}
+
+// openDeletes counts, by key, the deletes in the history that no operation was told of.
+func (t *Timeline) openDeletes(ops []*Op) map[string]int {
+	open := make(map[string]int)
+	for key, states := range t.keys {
+		for _, s := range states {
+			if s.value.Modified == 0 {
+				open[key]++
+			}
+		}
+	}
+	for _, o := range ops {
+		if o.Kind == Delete && o.Done && o.Revision != 0 {
+			open[o.Key]--
+		}
+	}
+	return open
 }
 
 // CheckStates holds what each operation found against the history: everything that was ever read

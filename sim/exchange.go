@@ -127,6 +127,13 @@ func (x *exchange) serve(to *member, r transport.Request) {
 	})
 	l.Go("request "+r.Path, func() {
 		defer x.cancel()
+		defer func() {
+			if p := recover(); p == http.ErrAbortHandler {
+				x.lose()
+			} else if p != nil {
+				panic(p)
+			}
+		}()
 		l.handler.ServeHTTP(x, req)
 		x.flush(nil, true)
 	})

@@ -37,6 +37,7 @@ type member struct {
 	elapsed time.Duration // on the clock
 	rate    float64       // of the clock; 1 is right
 
+	began        bool // it was ready once
 	paused       bool // the process is stopped (SIGSTOP)
 	waking       bool
 	wake         time.Duration // when the next timer fires, simulated
@@ -172,7 +173,7 @@ func (l *life) main() {
 		m.sim.after(0, func() { m.exit(l, err) })
 		return
 	}
-	l.server, l.ready = s, m.sim.now
+	l.server, l.ready, m.began = s, m.sim.now, true
 	m.id = s.Machine().Local()
 	m.sim.logf("%s: is ready, member %x", m.name, m.id)
 	m.sim.truth.follow(l)
@@ -201,6 +202,10 @@ func (m *member) exit(l *life, err error) {
 	m.stop(m.mem.KillClone())
 	if errors.Is(err, server.ErrRemoved) {
 		m.gone = true
+		return
+	}
+	if m.id == 0 || m.existing && !m.began {
+		m.sim.nemesis.rejoin(m) // the membership has changed since it was told of it
 		return
 	}
 	if !m.excused && !m.damaged {

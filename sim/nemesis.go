@@ -85,6 +85,9 @@ func (n *nemesis) stop() {
 	for _, m := range n.s.members {
 		m.heal()
 		m.resume()
+		if m.damaged {
+			m.kill() // a start reads all that is stored, and repairs it or refuses
+		}
 		if m.life == nil {
 			m.start()
 		} else {

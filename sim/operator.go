@@ -126,6 +126,28 @@ func (m *member) join(all []raftmember.Member) {
 	m.initial = strings.Join(initial, ",")
 }
 
+// rejoin tells a machine that could not begin who the members are now.
+func (n *nemesis) rejoin(m *member) {
+	rng := stream(n.s.opts.Seed, uint64(60_000+n.s.Stats.Starts))
+	n.busy++
+	n.s.clients.Go("member list", func() {
+		defer func() { n.busy-- }()
+		v, ok := n.insist(rng, "member list", func(ctx context.Context, _ *life, b v3.Backend) (
+			any, error,
+		) {
+			return b.Members(ctx, true)
+		})
+		all, _ := v.([]raftmember.Member)
+		if !ok || m.among(all) == nil {
+			m.gone = ok
+			return
+		}
+		m.join(all)
+		m.start()
+	})
+	n.s.after(0, n.s.clientsRun)
+}
+
 // forget removes a machine from the cluster that may be a member of it.
 func (n *nemesis) forget(rng *rand.Rand, m *member) bool {
 	_, ok := n.insist(rng, "member remove", func(ctx context.Context, _ *life, b v3.Backend) (

@@ -16,12 +16,12 @@ type Stats struct {
 	FaultCount int64
 	Faults     map[string]int64 // by kind
 
-	Acked, Unknown, Refused                     int64 // requests of workers
-	Calls, Messages, Requests                   int64
-	Starts, Exits, MemberChanges                int64
-	Leases, Renewals, Turns, Compactions        int64
-	WatchResponses, WatchEvents, Progress       int64
-	Checked, Checks, Revisions, Overtaken, Gaps int64
+	Acked, Unknown, Refused                                int64 // requests of workers
+	Calls, Messages, Requests                              int64
+	Starts, Exits, MemberChanges                           int64
+	Leases, Renewals, Turns, Compactions                   int64
+	WatchResponses, WatchEvents, Progress                  int64
+	Checked, Checks, Revisions, Overtaken, Gaps, Undecided int64
 }
 
 // Add adds the counts of another simulation.
@@ -44,7 +44,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Compactions, &o.Compactions}, {&s.WatchResponses, &o.WatchResponses},
 		{&s.WatchEvents, &o.WatchEvents}, {&s.Progress, &o.Progress}, {&s.Checked, &o.Checked},
 		{&s.Checks, &o.Checks}, {&s.Revisions, &o.Revisions}, {&s.Overtaken, &o.Overtaken},
-		{&s.Gaps, &o.Gaps},
+		{&s.Gaps, &o.Gaps}, {&s.Undecided, &o.Undecided},
 	} {
 		*p[0] += *p[1]
 	}
@@ -59,9 +59,10 @@ func (s *Stats) String() string {
 		"progress notices; leases: %d, renewed %d times; turns at locks: %d\n", s.Revisions,
 		s.Checked, s.Checks, s.WatchEvents, s.Progress, s.Leases, s.Renewals, s.Turns)
 	fmt.Fprintf(&b, "%d starts of members, %d ends by themselves, %d changes of the membership, %d "+
-		"compactions, %d messages; slowest recovery %v; %d histories with a gap\n", s.Starts,
+		"compactions, %d messages; slowest recovery %v; %d histories with a gap, "+
+		"%d searches undecided\n", s.Starts,
 		s.Exits, s.MemberChanges, s.Compactions, s.Messages, s.Recovery.Round(time.Millisecond),
-		s.Gaps)
+		s.Gaps, s.Undecided)
 	var names []string
 	for k := range s.Faults {
 		names = append(names, k)
