@@ -51,7 +51,7 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (Network, 
 		return nil, err
 	}
 	o := transport.Options{
-		Cluster: clusterID, Local: local, Version: version.Etcd,
+		Cluster: clusterID, Local: local, Version: version.Etcd, URLs: s.peerURLs,
 		TLS: dialTLS, LocalAddr: localAddr(s.cfg.MemberAddr()),
 		ReadTimeout: s.cfg.RaftReadTimeout, WriteTimeout: s.cfg.RaftWriteTimeout,
 		Clock: s.clk, Log: s.logger,
@@ -75,6 +75,15 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (Network, 
 		return s.sys.network(o), nil
 	}
 	return transport.New(o), nil
+}
+
+// peerURLs are this member's as the cluster knows them.
+func (s *Server) peerURLs() []string {
+	if s.stores == nil {
+		return nil
+	}
+	m, _ := s.stores.machine.Members().Get(s.stores.machine.Local())
+	return m.PeerURLs
 }
 
 // localAddr is what to dial from; nil is the system's choice.
