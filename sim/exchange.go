@@ -45,7 +45,7 @@ func (e *endpoint) Do(
 	ctx context.Context, id uint64, r transport.Request,
 ) (*http.Response, error) {
 	to := e.l.m.sim.byID(id)
-	if to == nil || !e.l.peers[id] {
+	if to == nil || !e.l.peers[id] && e.l.heard[id] == nil {
 		return nil, fmt.Errorf("member %x is no known peer", id)
 	}
 	return e.ask(ctx, to, r)

@@ -89,7 +89,7 @@ func once(t raftpb.MessageType) bool { return t == raftpb.MsgProp }
 func (e *endpoint) send(m *raftpb.Message) {
 	l := e.l
 	s := l.m.sim
-	if l.dead || !l.peers[m.GetTo()] {
+	if l.dead || !l.peers[m.GetTo()] && l.heard[m.GetTo()] == nil {
 		return
 	}
 	to := s.byID(m.GetTo())
@@ -202,6 +202,11 @@ func (s *Sim) byURL(url string) *member {
 // SetPeers implements server.Network.
 func (e *endpoint) SetPeers(urls map[uint64][]string) {
 	clear(e.l.peers)
+	for id := range e.l.heard { // who is not known is answered, until it is removed
+		if urls[id] == nil && e.l.opts.IsRemoved(id) {
+			delete(e.l.heard, id)
+		}
+	}
 	for id, list := range urls {
 		e.l.peers[id] = true
 		if len(list) > 0 {
