@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"runtime"
 
 	"github.com/cairnkv/cairn/task"
 	"go.etcd.io/raft/v3"
@@ -47,10 +48,15 @@ func (n *Node) runLoop() {
 }
 
 // endOnPanic turns what raft finds impossible into the error that ends the process. It says so by a
-// panic with a text: most often a peer's message shows that this member has lost a part of its log.
+// panic: with an error if the log cannot be read, or with a text; most often a peer's message shows
+// then that this member has lost a part of its log.
 func (n *Node) endOnPanic() {
 	switch p := recover().(type) {
 	case nil:
+	case runtime.Error:
+		panic(p)
+	case error: // what it read of the log
+		n.fatal(fmt.Errorf("raft: %w", p))
 	case string:
 		n.fatal(fmt.Errorf("raft: %s; if this member's data was replaced or restored while the "+
 			"others went on, remove the member from the cluster and add it anew", p))

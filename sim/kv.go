@@ -23,6 +23,8 @@ const (
 	// to time come new ones, so that the history of each stays short enough to be checked.
 	keysOfEpoch = 6
 	epochTime   = 6 * time.Second
+	// moderateThink is the pause of a worker while the cluster recovers.
+	moderateThink = 150 * time.Millisecond
 )
 
 // worker sends one request after the other.
@@ -39,8 +41,17 @@ type worker struct {
 func (w *worker) run() {
 	for w.s.load.working() {
 		w.step()
-		w.s.rest(between(w.rng, 0, 2*w.s.opts.Think))
+		w.s.rest(between(w.rng, 0, 2*w.think()))
 	}
+}
+
+// think is how long to wait between requests. While the cluster recovers the load is moderate: with
+// next to no entries kept for those that are behind, they could not catch up with more.
+func (w *worker) think() time.Duration {
+	if w.s.nemesis.over {
+		return max(w.s.opts.Think, moderateThink)
+	}
+	return w.s.opts.Think
 }
 
 // isKV says whether a key is one of the workers'.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -137,7 +138,7 @@ func (n *nemesis) exited(m *member, err error) {
 		m.lostPages = false
 		m.mem = m.mem.CrashClone(s.diskRNG)
 	}
-	if m.startFailure != nil {
+	if m.startFailure != nil && !errors.Is(err, vfs.ErrNoSpace) {
 		n.failures[m]++
 	} else {
 		n.failures[m] = 0
@@ -178,6 +179,16 @@ func (n *nemesis) mayDamage(m *member) bool {
 		}
 	}
 	return m.id != 0
+}
+
+// anyDamaged says whether some disk lies.
+func (n *nemesis) anyDamaged() bool {
+	for _, m := range n.s.members {
+		if m.damaged && !m.gone {
+			return true
+		}
+	}
+	return false
 }
 
 // voters are the members that the newest state names, as far as one that runs knows.

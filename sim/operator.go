@@ -167,10 +167,10 @@ func (n *nemesis) forget(rng *rand.Rand, m *member) bool {
 }
 
 func (n *nemesis) removeMember(rng *rand.Rand) {
-	if len(n.s.voters()) < 3 || n.repairing != nil {
+	if len(n.s.voters()) < 3 || n.repairing != nil || n.anyDamaged() {
 		return
 	}
-	if m := n.some(rng, func(m *member) bool { return m.id != 0 && !m.damaged }); m != nil {
+	if m := n.some(rng, func(m *member) bool { return m.id != 0 }); m != nil {
 		n.change("member remove", func() {
 			if n.forget(rng, m) {
 				m.gone = true
@@ -181,7 +181,7 @@ func (n *nemesis) removeMember(rng *rand.Rand) {
 
 // replaceMember gives a member a new disk and lets it join anew.
 func (n *nemesis) replaceMember(rng *rand.Rand) {
-	if len(n.s.voters()) < 3 || n.repairing != nil {
+	if len(n.s.voters()) < 3 || n.repairing != nil || n.anyDamaged() {
 		return
 	}
 	if m := n.some(rng, func(m *member) bool { return m.id != 0 }); m != nil {

@@ -11,7 +11,9 @@ import (
 // that the other was removed.
 func TestGuest(t *testing.T) {
 	var one, two *member
-	one = newMember(t, 1, func(o *Options) { o.URLs = func() []string { return []string{one.url} } })
+	one = newMember(t, 1, func(o *Options) {
+		o.URLs = func() []string { return []string{one.url} }
+	})
 	two = newMember(t, 2, nil)
 	one.serve("http", "")
 	two.serve("http", "")

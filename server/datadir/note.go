@@ -55,14 +55,18 @@ func (d *Dir) get(n note) (number uint64, ok bool, err error) {
 	return number, true, nil
 }
 
-// clear takes a note away, if it is there, for good: one that comes back after a power failure would
-// speak of a time that is over.
+// clear takes a note away, if it is there. It may come back after a power failure.
 func (d *Dir) clear(n note) error {
 	err := d.FS.Remove(filepath.Join(d.Root, n.file))
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
+	return err
+}
+
+// clearForGood takes a note away that must not come back: it would speak of a time that is over.
+func (d *Dir) clearForGood(n note) error {
+	if err := d.clear(n); err != nil {
 		return err
 	}
 	return d.FS.SyncDir(d.Root)
