@@ -1,9 +1,11 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
 	"time"
 
+	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/watch"
 )
 
@@ -25,6 +27,9 @@ func (s *Server) watchOptions() watch.Options {
 		},
 		Failed: func(err error) {
 			s.logger.Error("watchers ended: their past cannot be read", slog.Any("error", err))
+			if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) {
+				s.damage.note(corrupt)
+			}
 		},
 	}
 }

@@ -39,7 +39,8 @@ func (t *truth) follow(l *life) {
 			l.stream(v3.WatchCreate{Key: []byte{0}, End: []byte{0}, StartRevision: next}, false,
 				nil, func(r *pb.WatchResponse) bool {
 					if r.Canceled {
-						again, next = true, max(next, r.CompactRevision)
+						again = r.CompactRevision > 0 // else the disk lies, and the member ends
+						next = max(next, r.CompactRevision)
 						return false
 					}
 					t.compact = max(t.compact, store.CompactRev())
