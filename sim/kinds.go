@@ -159,10 +159,11 @@ func (n *nemesis) killOne(rng *rand.Rand) {
 // stopOne ends a process as an operator does.
 func (n *nemesis) stopOne(rng *rand.Rand) {
 	m := n.victim(rng)
-	if m == nil || m.life.server == nil {
+	if m == nil || m.life.server == nil || m.life.stopping {
 		return
 	}
 	l := m.life
+	l.stopping = true
 	n.s.logf("%s: is asked to stop", m.name)
 	l.Go("stop", func() {
 		if err := l.server.Stop(); err != nil && !m.excused {

@@ -67,6 +67,8 @@ type life struct {
 	heard   map[uint64]*contact
 	pending []func() // what is to be told to others when the process ends
 	ready   time.Duration
+	// stopping: an operator has asked it to stop.
+	stopping bool
 }
 
 // contact is what a member has heard of another.

@@ -59,7 +59,9 @@ func Draw(seed uint64) Options {
 		Lockers: pick(rng, []int{0, 0, 2, 3}), Think: pick(rng, []time.Duration{
 			5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond,
 		}),
-		WatchFor:     pick(rng, []time.Duration{300 * time.Millisecond, 3 * time.Second, time.Minute}),
+		WatchFor: pick(rng, []time.Duration{
+			300 * time.Millisecond, 3 * time.Second, time.Minute,
+		}),
 		CompactEvery: pick(rng, []time.Duration{0, 500 * time.Millisecond, 4 * time.Second}),
 		ValueBytes:   pick(rng, []int{0, 0, 100, 3000}),
 		HeartbeatMs:  100, ElectionMs: pick(rng, []int{500, 1000, 1000}),

@@ -5,17 +5,20 @@
 //	cairn ctl, etcdctl       talk to a cluster
 //	cairn utl, etcdutl       work on backups and data directories
 //	cairn playground         a cluster on this machine, to watch and to break
+//	cairn sim                clusters simulated from seeds, with faults, and checked
 package main
 
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/cairnkv/cairn/cli/ctl"
 	"github.com/cairnkv/cairn/cli/playground"
+	"github.com/cairnkv/cairn/cli/simulate"
 	"github.com/cairnkv/cairn/cli/utl"
 	"github.com/cairnkv/cairn/vfs"
 )
@@ -26,7 +29,7 @@ func main() {
 	verb := name
 	if name == "cairn" {
 		args = completionLast(args)
-		if len(args) > 0 && slices.Contains([]string{"ctl", "utl", "playground"}, args[0]) {
+		if len(args) > 0 && slices.Contains([]string{"ctl", "utl", "playground", "sim"}, args[0]) {
 			verb, name, args = args[0], name+" "+args[0], args[1:]
 		}
 	}
@@ -45,6 +48,12 @@ func main() {
 		os.Exit(playground.Main(context.Background(), playground.Config{
 			Name: name, Args: args, Environ: os.Environ(),
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		}))
+	case "sim":
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		os.Exit(simulate.Main(ctx, simulate.Config{
+			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr,
 		}))
 	default:
 		os.Exit(serve(name, args))
