@@ -19,9 +19,9 @@
 //
 // Time stands still while something happens. The loop takes what is due next: an event (a message
 // arrives, a fault begins), or a member's timer. Its tasks ([host]) are coroutines: each runs until
-// it waits, one after the other, from a random one on. Syncs of the raft log and of checkpoints take
-// time, in which the rest of the member goes on. All choices come from generators that the seed
-// starts, raft's too ([seedEntropy]).
+// it waits, one after the other, from a random one on. Syncs of the raft log and of checkpoints
+// take time, in which the rest of the member goes on. All choices come from generators that the
+// seed starts, raft's too ([seedEntropy]).
 //
 //	sim.go, sched.go      the loop; tasks
 //	member.go, disk.go    a machine: process, files, clock

@@ -73,7 +73,8 @@ func (n *nemesis) add(rng *rand.Rand, learner bool) {
 	v, ok := n.insist(rng, "member add", func(ctx context.Context, _ *life, b v3.Backend) (
 		any, error,
 	) {
-		if all, err := b.Members(ctx, true); err != nil || m.among(all) != nil {
+		// Not linearizably: it may be the one that the quorum lacks.
+		if all, err := b.Members(ctx, false); err != nil || m.among(all) != nil {
 			return all, err
 		}
 		_, all, err := b.AddMember(ctx, []string{m.url}, learner)
@@ -135,7 +136,7 @@ func (n *nemesis) rejoin(m *member) {
 		v, ok := n.insist(rng, "member list", func(ctx context.Context, _ *life, b v3.Backend) (
 			any, error,
 		) {
-			return b.Members(ctx, true)
+			return b.Members(ctx, false)
 		})
 		all, _ := v.([]raftmember.Member)
 		if !ok || m.among(all) == nil {

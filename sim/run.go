@@ -43,8 +43,7 @@ func (s *Stats) Add(o *Stats) {
 		{&s.Leases, &o.Leases}, {&s.Renewals, &o.Renewals}, {&s.Turns, &o.Turns},
 		{&s.Compactions, &o.Compactions}, {&s.WatchResponses, &o.WatchResponses},
 		{&s.WatchEvents, &o.WatchEvents}, {&s.Progress, &o.Progress}, {&s.Checked, &o.Checked},
-		{&s.Checks, &o.Checks}, {&s.Revisions, &o.Revisions},
-		{&s.Overtaken, &o.Overtaken},
+		{&s.Checks, &o.Checks}, {&s.Revisions, &o.Revisions}, {&s.Overtaken, &o.Overtaken},
 		{&s.Gaps, &o.Gaps}, {&s.Undecided, &o.Undecided},
 	} {
 		*p[0] += *p[1]
