@@ -28,6 +28,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/task"
@@ -222,7 +223,7 @@ func (n *Node) ProposeAsLeader(term uint64, kind command.Kind, request []byte, d
 // Barrier calls done(nil) once local reads see every write acknowledged before the call
 // (a linearizable read point). Errors: ErrTimeout, ErrLeaderChanged, ErrStopped.
 func (n *Node) Barrier(done func(err error)) {
-	if n.soloReader.Load() {
+	if n.soloReader.Load() || mutate.On(mutate.ReadWithoutQuorum) && n.Status().IsLeader {
 		done(nil)
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // Limits of what peers may have waiting here.
@@ -155,6 +157,9 @@ func (n *Node) stepHeld() error {
 			continue
 		}
 		err := n.core.Step(h.message)
+		if mutate.On(mutate.ReplayHeld) && err == nil {
+			err = n.core.Step(h.message)
+		}
 		if isDropped(err) {
 			kept = append(kept, h)
 		} else if err != nil {

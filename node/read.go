@@ -7,6 +7,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3"
 )
 
@@ -84,6 +85,9 @@ func (n *Node) stepReads(now time.Time) {
 		}
 	}
 	applied := n.applied.Load()
+	if mutate.On(mutate.ReadBeforeApplied) {
+		applied = n.core.Status().Commit
+	}
 	for len(q.ready) > 0 && q.ready[0].index <= applied {
 		answer(q.ready[0].readers, nil)
 		q.ready = q.ready[1:]

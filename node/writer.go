@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -89,7 +90,7 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 		}
 	}
 	if sync { // a commit index alone goes out with the next entries
-		if err := n.cfg.Log.Flush(true); err != nil {
+		if err := n.cfg.Log.Flush(!mutate.On(mutate.AckBeforeSync)); err != nil {
 			return err
 		}
 		// What is acknowledged from here on is marked as durable, so that damage to it can be

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/task"
@@ -144,9 +145,11 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 		return nil // nothing was applied since the last one
 	}
 	started := s.clk.Now()
-	if err := s.stores.log.Sync(); err != nil {
-		s.fatal(err)
-		return err
+	if !mutate.On(mutate.EarlyCheckpoint) {
+		if err := s.stores.log.Sync(); err != nil {
+			s.fatal(err)
+			return err
+		}
 	}
 	if err := s.saveCheckpoint(next.index, payload); err != nil {
 		return err
@@ -187,6 +190,9 @@ func (s *Server) truncateLog(index uint64, bytes int64) {
 	to := s.trail.add(index, bytes, s.cfg.SnapshotCatchUpEntries)
 	if s.node.Status().Lone {
 		to = index // there is no one to catch up
+	}
+	if mutate.On(mutate.TruncateEarly) {
+		to = s.node.Status().Applied
 	}
 	s.node.Truncate(to)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/snapshot"
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3/raftpb"
@@ -222,8 +223,10 @@ func (i *installer) Install(index, term uint64) error {
 	s.metrics.SnapshotApplying.Set(1)
 	defer s.metrics.SnapshotApplying.Set(0)
 	started := s.clk.Now()
-	if err := s.stores.dir.BeginInstall(index); err != nil {
-		return err
+	if !mutate.On(mutate.NoInstallNote) {
+		if err := s.stores.dir.BeginInstall(index); err != nil {
+			return err
+		}
 	}
 	var next checkpointed
 	var payload []byte

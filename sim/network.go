@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/internal/version"
 	"github.com/cairnkv/cairn/transport"
 	"go.etcd.io/raft/v3/raftpb"
@@ -89,7 +90,8 @@ func once(t raftpb.MessageType) bool { return t == raftpb.MsgProp }
 func (e *endpoint) send(m *raftpb.Message) {
 	l := e.l
 	s := l.m.sim
-	if l.dead || !l.peers[m.GetTo()] && l.heard[m.GetTo()] == nil {
+	guest := l.heard[m.GetTo()] != nil && !mutate.On(mutate.UnknownUnanswered)
+	if l.dead || !l.peers[m.GetTo()] && !guest {
 		return
 	}
 	to := s.byID(m.GetTo())

@@ -58,10 +58,10 @@ func (s *Stats) String() string {
 	fmt.Fprintf(&b, "%d revisions, %d operations checked, %d checks; watches: %d events, %d "+
 		"progress notices; leases: %d, renewed %d times; turns at locks: %d\n", s.Revisions,
 		s.Checked, s.Checks, s.WatchEvents, s.Progress, s.Leases, s.Renewals, s.Turns)
-	fmt.Fprintf(&b, "%d starts of members, %d ends by themselves, %d changes of the membership, %d "+
+	fmt.Fprintf(&b, "%d starts, %d ends by themselves, %d changes of the membership, %d "+
 		"compactions, %d messages; slowest recovery %v; %d histories with a gap, "+
-		"%d searches undecided\n", s.Starts,
-		s.Exits, s.MemberChanges, s.Compactions, s.Messages, s.Recovery.Round(time.Millisecond),
+		"%d searches undecided\n", s.Starts, s.Exits, s.MemberChanges, s.Compactions, s.Messages,
+		s.Recovery.Round(time.Millisecond),
 		s.Gaps, s.Undecided)
 	var names []string
 	for k := range s.Faults {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/lease"
 )
 
@@ -57,6 +58,9 @@ func (l *Lessor) Promote(now time.Time, all func() []lease.Info) {
 	l.stopAll()
 	l.primary = true
 	for _, info := range all() {
+		if mutate.On(mutate.LeaseShort) {
+			info.Remaining = max(info.TTL/2, 1)
+		}
 		l.start(now, info)
 	}
 }

@@ -70,7 +70,7 @@ func many(ctx context.Context, cfg Config, f flags) error {
 		}
 		args := []string{"sim", "--child", "--seed", strconv.FormatUint(f.seed+uint64(i), 10),
 			"--stride", strconv.Itoa(f.processes), "--runs", strconv.Itoa(runs),
-			"--forever=" + strconv.FormatBool(f.forever)}
+			"--forever=" + strconv.FormatBool(f.forever), "--plant=" + f.plant}
 		children.Go(func() {
 			if err := all.follow(ctx, cfg, exec.CommandContext(ctx, self, args...)); err != nil &&
 				ctx.Err() == nil {

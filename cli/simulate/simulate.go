@@ -23,6 +23,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/sim"
 )
 
@@ -50,6 +51,7 @@ type flags struct {
 	child     bool
 	stride    uint64
 	progress  time.Duration
+	plant     string
 }
 
 // Main runs the verb and returns the exit status: 0, 1 if a run has failed, 2 for a wrong call.
@@ -73,6 +75,7 @@ func Main(ctx context.Context, cfg Config) int {
 	set.IntVar(&f.tries, "tries", 400, "of --shrink: how many runs at most")
 	set.StringVar(&f.options, "options", "", "a file with a run's options, as --shrink prints them")
 	set.DurationVar(&f.progress, "progress", 10*time.Second, "time between lines of progress")
+	set.StringVar(&f.plant, "plant", "", "a bug to plant, or all, in a build with -tags mutate")
 	set.BoolVar(&f.child, "child", false, "report runs as JSON")
 	set.Uint64Var(&f.stride, "stride", 1, "of --child: from seed to seed")
 	for _, hidden := range []string{"child", "stride"} {
@@ -103,7 +106,16 @@ func run(ctx context.Context, cfg Config, f flags) error {
 		}
 		f.seed = uint64(binary.LittleEndian.Uint32(b[:]))
 	}
+	if f.plant != "" && f.plant != allBugs {
+		bug, ok := mutate.Named(f.plant)
+		if !ok || !mutate.Possible {
+			return fmt.Errorf("--plant=%s: no such bug, or not a build with -tags mutate", f.plant)
+		}
+		mutate.Plant(bug)
+	}
 	switch {
+	case f.plant == allBugs:
+		return plantAll(cfg, f)
 	case f.child:
 		return child(ctx, cfg, f)
 	case f.runs > 0 || f.forever:

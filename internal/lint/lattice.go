@@ -17,6 +17,8 @@ type layer struct {
 var layers = []layer{
 	{"version", []string{"internal/version"},
 		"the version strings are constants that anyone may print"},
+	{"planted bugs", []string{"internal/mutate"},
+		"a test build puts one in its place; in the product they are not there"},
 	{"vocabulary", []string{"."},
 		"revisions, requests, errors are words that all parts share; they do nothing"},
 	{"outside world", []string{"vfs", "clock", "task"},
