@@ -5,7 +5,6 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
-	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/task"
 )
 
@@ -65,9 +64,6 @@ func (n *Node) watchDisk(now time.Time) {
 	s := n.status.Load()
 	patience := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
 	hangs := now.Sub(n.began) - time.Duration(since)
-	if mutate.On(mutate.HangingDiskLeads) {
-		since = 0
-	}
 	if since == 0 || !s.IsLeader || s.Lone || hangs < patience {
 		if len(n.passed) > 0 {
 			clear(n.passed)

@@ -9,7 +9,6 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
-	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/task"
 	v3 "github.com/cairnkv/cairn/v3"
@@ -100,9 +99,6 @@ func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, erro
 	}
 	if len(clear.Checkpoints) > 0 {
 		return ttls, b.proposeAndWait(ctx, command.LeaseCheckpoint, clear)
-	}
-	if mutate.On(mutate.RenewWithoutQuorum) {
-		return ttls, nil
 	}
 	return ttls, b.barrier(ctx)
 }

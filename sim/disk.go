@@ -37,6 +37,10 @@ func (d *disk) step(op vfs.Op) error {
 	if d.l.dead {
 		return errIO // a deferred call of a process that is no more
 	}
+	if m.crashNear != "" && m.crashIn == 0 && strings.Contains(op.Path, m.crashNear) {
+		m.crashNear = ""
+		m.crashIn = 1 + m.sim.diskRNG.IntN(8)
+	}
 	if m.crashIn > 0 {
 		if m.crashIn--; m.crashIn == 0 {
 			m.sim.logf("%s: the power fails before %v of %s", m.name, op.Kind, base(op.Path))

@@ -19,6 +19,9 @@ func allKinds() []kind {
 		{"power failure", 0.5, 8, (*nemesis).powerFailure},
 		{"power failure of all", 0.2, 2, (*nemesis).blackout},
 		{"power failure at an operation", 0.5, 10, (*nemesis).crashAtOp},
+		{"power failure near a file", 0.5, 12, (*nemesis).crashNear},
+		{"power failure after a vote", 0.3, 10, (*nemesis).crashOnVote},
+		{"pair cut off", 0.3, 8, (*nemesis).cutPair},
 		{"kill", 0.4, 8, (*nemesis).killOne},
 		{"stop", 0.3, 4, (*nemesis).stopOne},
 		{"pause", 0.4, 6, (*nemesis).pauseOne},
@@ -145,6 +148,39 @@ func (n *nemesis) crashAtOp(rng *rand.Rand) {
 	if m := n.victim(rng); m != nil {
 		m.crashIn = 1 + rng.IntN(60)
 		m.afterCrash = func() { n.comeback(m, rng) }
+	}
+}
+
+// delicate are files at whose writing a power failure meets the order of several steps.
+var delicate = []string{
+	"INSTALLING", "INSTALLING", "REPAIRING", "PROVEN", "checkpoint/", "incoming/", "revlog/",
+	"spare", ".wal", "donors",
+}
+
+func (n *nemesis) crashNear(rng *rand.Rand) {
+	if m := n.victim(rng); m != nil {
+		m.crashNear = pick(rng, delicate)
+		m.afterCrash = func() { n.comeback(m, rng) }
+	}
+}
+
+func (n *nemesis) crashOnVote(rng *rand.Rand) {
+	if m := n.some(rng, running); m != nil {
+		m.crashOnVote = true
+		m.afterCrash = func() { n.comeback(m, rng) }
+	}
+}
+
+// cutPair cuts two members off from each other, so that they may see different leaders.
+func (n *nemesis) cutPair(rng *rand.Rand) {
+	a, b := pick(rng, n.s.members), pick(rng, n.s.members)
+	if rng.IntN(2) == 0 {
+		if leader := n.some(rng, n.leads); leader != nil {
+			a = leader
+		}
+	}
+	if a != b {
+		n.cut([]link{{a.index, b.index}, {b.index, a.index}}, outage(rng))
 	}
 }
 

@@ -46,11 +46,13 @@ type member struct {
 	starts       int
 
 	// Of the disk.
-	crashIn, failIn, unreadable, misdirect int  // at which operation from now; 0: never
-	slowDisk, hangingDisk                  bool // syncs take long, or for ever
-	excused                                bool // its process may end by what the disk has done
-	damaged                                bool // what is stored is not what was written
-	lostPages                              bool // a sync has failed: who knows what is on disk
+	crashIn, failIn, unreadable, misdirect int    // at which operation from now; 0: never
+	slowDisk, hangingDisk                  bool   // syncs take long, or for ever
+	excused                                bool   // its process may end by what the disk has done
+	damaged                                bool   // what is stored is not what was written
+	lostPages                              bool   // a sync has failed: who knows what is on disk
+	crashNear                              string // near operations on such files
+	crashOnVote                            bool   // when it has given a vote
 	afterCrash                             func()
 }
 

@@ -100,6 +100,7 @@ func (n *nemesis) stop() {
 // heal makes the machine a good one, as far as what it has done can be undone.
 func (m *member) heal() {
 	m.crashIn, m.failIn, m.unreadable, m.misdirect = 0, 0, 0, 0
+	m.crashNear, m.crashOnVote = "", false
 	m.slowDisk, m.hangingDisk = false, false
 	m.mem.SetCapacity(0)
 	if m.life != nil {
@@ -125,7 +126,11 @@ func running(m *member) bool { return m.life != nil && !m.paused }
 
 // comeback starts a member again after a while.
 func (n *nemesis) comeback(m *member, rng *rand.Rand) {
-	m.crashIn = 0
+	m.crashIn, m.crashNear, m.crashOnVote = 0, "", false
+	if rng.IntN(3) == 0 { // it is back before the others have noticed
+		n.s.after(between(rng, time.Millisecond, 50*time.Millisecond), m.start)
+		return
+	}
 	d := between(rng, 5*time.Millisecond, 8*time.Second)
 	n.s.after(d, m.start)
 }

@@ -99,6 +99,15 @@ func (e *endpoint) send(m *raftpb.Message) {
 		return
 	}
 	s.Stats.Messages++
+	if m.GetType() == raftpb.MsgVoteResp && !m.GetReject() && l.m.crashOnVote {
+		l.m.crashOnVote = false
+		s.after(1, func() {
+			if l.m.life == l {
+				s.logf("%s: the power fails after a vote", l.m.name)
+				l.m.powerLoss()
+			}
+		})
+	}
 	bytes, err := proto.Marshal(m)
 	if err != nil {
 		s.fail(err)

@@ -21,6 +21,8 @@ const (
 	leaseTTL  = 3
 	leaseLife = 8 * time.Second
 	keepEvery = 700 * time.Millisecond
+	// keepTimeout is how long one waits for a renewal before another member is asked.
+	keepTimeout = 600 * time.Millisecond
 )
 
 // tenant is a lease with its key.
@@ -100,7 +102,7 @@ func (s *Sim) renew(m *member, t *tenant) {
 }
 
 func (s *Sim) keepAlive(m *member, id int64) (int64, error) {
-	ttl, err := s.rpc(m, "keep alive", callTimeout,
+	ttl, err := s.rpc(m, "keep alive", keepTimeout,
 		func(ctx context.Context, _ *life, b v3.Backend) (any, error) {
 			if b.Learner() {
 				return int64(0), cairn.ErrNotForLearner

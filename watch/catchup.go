@@ -296,9 +296,6 @@ func (h *Hub) promote() {
 			moved = true
 			c.remove(w)
 			w.state = synced
-			if mutate.On(mutate.WatchTwice) {
-				w.next--
-			}
 			w.stream.unsynced--
 			h.stats.slow.Add(-1)
 			h.live.add(w)

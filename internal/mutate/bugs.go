@@ -26,7 +26,7 @@ const (
 	ReadBeforeApplied
 	ReplayHeld
 	LostTermCheck
-	RenewWithoutQuorum
+	RenewForgotten
 	LeaseShort
 	LeaseForgotten
 	DropCatchUpEvent
@@ -36,38 +36,36 @@ const (
 	CompactTooMuch
 	GraftKeepsDeleted
 	UnknownUnanswered
-	HangingDiskLeads
 	count
 )
 
 // bugs tells what each is called and does.
 var bugs = [count]struct{ name, text string }{
-	None:               {"none", "nothing"},
-	AckBeforeSync:      {"ack-before-sync", "the raft log is acknowledged before it is synced"},
-	VoteUnsynced:       {"vote-unsynced", "a vote is given before it is durable"},
-	RotateUnsynced:     {"rotate-unsynced", "one sync is skipped: that of a full log segment"},
-	EarlyCheckpoint:    {"early-checkpoint", "a checkpoint is saved before its records are synced"},
-	TruncateEarly:      {"truncate-early", "the raft log loses entries that no checkpoint holds"},
-	NoteStays:          {"note-stays", "INSTALLING is taken away without a sync (a real one)"},
-	NoInstallNote:      {"no-install-note", "a snapshot is installed without INSTALLING"},
-	ApplyTwice:         {"apply-twice", "some entries are applied twice"},
-	SkipDelete:         {"skip-delete", "one member ignores some deletes"},
-	HalfTxn:            {"half-txn", "some transactions lose their last operation"},
-	ReadWithoutQuorum:  {"read-without-quorum", "who thinks it leads answers reads by itself"},
-	ReadBeforeApplied:  {"read-before-applied", "reads do not wait for their read point"},
-	ReplayHeld:         {"replay-held", "a proposal that was held is stepped twice"},
-	LostTermCheck:      {"lost-term-check", "a deposed leader's decisions on leases count"},
-	RenewWithoutQuorum: {"renew-without-quorum", "a deposed leader renews leases"},
-	LeaseShort:         {"lease-short", "a new leader gives leases half their time"},
-	LeaseForgotten:     {"lease-forgotten", "a start does not hang keys on their leases"},
-	DropCatchUpEvent:   {"drop-catch-up-event", "a watch that catches up loses some events"},
-	WatchTwice:         {"watch-twice", "a watch gets the last event again when it has caught up"},
-	ForgetPrevKV:       {"forget-prev-kv", "some watch events lack the value before"},
-	ProgressEarly:      {"progress-early", "progress is told to watches that are behind"},
-	CompactTooMuch:     {"compact-too-much", "a compaction removes what is read at its revision"},
-	GraftKeepsDeleted:  {"graft-keeps-deleted", "a snapshot does not remove what was deleted"},
-	UnknownUnanswered:  {"unknown-unanswered", "who is not known yet is not answered (a real one)"},
-	HangingDiskLeads:   {"hanging-disk-leads", "a leader whose disk hangs keeps its office"},
+	None:              {"none", "nothing"},
+	AckBeforeSync:     {"ack-before-sync", "the raft log is acknowledged before it is synced"},
+	VoteUnsynced:      {"vote-unsynced", "a vote is given before it is durable"},
+	RotateUnsynced:    {"rotate-unsynced", "one sync is skipped: that of a full log segment"},
+	EarlyCheckpoint:   {"early-checkpoint", "a checkpoint is saved before its records are synced"},
+	TruncateEarly:     {"truncate-early", "the raft log loses entries that no checkpoint holds"},
+	NoteStays:         {"note-stays", "INSTALLING is taken away without a sync (a real one)"},
+	NoInstallNote:     {"no-install-note", "a snapshot is installed without INSTALLING"},
+	ApplyTwice:        {"apply-twice", "some entries are applied twice"},
+	SkipDelete:        {"skip-delete", "one member ignores some deletes"},
+	HalfTxn:           {"half-txn", "some transactions lose their last operation"},
+	ReadWithoutQuorum: {"read-without-quorum", "who thinks it leads answers reads by itself"},
+	ReadBeforeApplied: {"read-before-applied", "reads do not wait for their read point"},
+	ReplayHeld:        {"replay-held", "a proposal that was held is stepped twice"},
+	LostTermCheck:     {"lost-term-check", "a deposed leader's decisions on leases count"},
+	RenewForgotten:    {"renew-forgotten", "some renewals of leases are answered and forgotten"},
+	LeaseShort:        {"lease-short", "a new leader gives leases half their time"},
+	LeaseForgotten:    {"lease-forgotten", "a start does not hang keys on their leases"},
+	DropCatchUpEvent:  {"drop-catch-up-event", "a watch that catches up loses some events"},
+	WatchTwice:        {"watch-twice", "some events are given to watches twice"},
+	ForgetPrevKV:      {"forget-prev-kv", "some watch events lack the value before"},
+	ProgressEarly:     {"progress-early", "progress is told to watches that are behind"},
+	CompactTooMuch:    {"compact-too-much", "a compaction removes what is read at its revision"},
+	GraftKeepsDeleted: {"graft-keeps-deleted", "a snapshot does not remove what was deleted"},
+	UnknownUnanswered: {"unknown-unanswered", "who is not known yet is not answered (a real one)"},
 }
 
 // String is the bug's name.
