@@ -121,6 +121,9 @@ func (n *Node) handOut() {
 				n.unsynced.Add(1)
 				n.noteConf(m)
 			}
+			if m.GetSnapshot() != nil {
+				n.installs++
+			}
 		}
 		if len(out.Appends) > 0 {
 			n.appends.put(out.Appends...)

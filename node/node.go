@@ -139,6 +139,7 @@ type Node struct {
 
 	// Of the loop alone:
 	ticks     int
+	installs  int // snapshots that were handed to the writer
 	held      []heldProposal
 	confIndex uint64          // before it is applied, no configuration change may be proposed
 	leader    uint64          // the last known

@@ -63,11 +63,17 @@ func (i *installer) Fetch(m *raftpb.Message) {
 	}
 	i.s.background("fetch", func(ctx context.Context) {
 		img, err := i.fetch(ctx, m)
-		i.give() // before raft may ask for it to be installed
-		switch {
-		case err == nil:
-			i.s.node.Fetched(m, img.Index, img.Term, img.Conf)
-		case ctx.Err() == nil:
+		if err == nil {
+			// Nothing else may be staged until this is installed, or raft does not want it.
+			i.s.node.Fetched(m, img.Index, img.Term, img.Conf, func(taken bool) {
+				if !taken {
+					i.give()
+				}
+			})
+			return
+		}
+		i.give()
+		if ctx.Err() == nil {
 			i.s.logger.Warn("failed to fetch a snapshot; the leader will ask again",
 				slog.Any("error", err))
 		}
@@ -212,12 +218,7 @@ func (w *watchedReader) watch(ctx context.Context, s *Server, giveUp func()) {
 // Install makes the fetched state that of this member (node.Installer). On the writer.
 func (i *installer) Install(index, term uint64) error {
 	s := i.s
-	for !i.take() {
-		if !s.pause(s.ctx, fetchPause, nil) {
-			return cairn.ErrStopped
-		}
-	}
-	defer i.give()
+	defer i.give() // it was taken by the fetch
 	s.checkpointMu.Lock(s.tasks)
 	defer s.checkpointMu.Unlock()
 	s.metrics.SnapshotApplying.Set(1)

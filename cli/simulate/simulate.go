@@ -132,6 +132,7 @@ func single(cfg Config, f flags) error {
 		if err != nil {
 			return err
 		}
+		o = sim.Options{}
 		if err := json.Unmarshal(b, &o); err != nil {
 			return fmt.Errorf("%s: %w", f.options, err)
 		}
