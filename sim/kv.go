@@ -95,10 +95,12 @@ func (w *worker) step() {
 		w.get(w.op(check.Get, key))
 	case p < 93 || w.newest == 0:
 		w.get(w.op(check.GetSerializable, key))
-	default:
+	case p < 97:
 		o := w.op(check.GetPast, key)
 		o.Expect = 1 + w.rng.Int64N(w.newest)
 		w.get(o)
+	default:
+		w.putIfPast(w.op(check.Put, key))
 	}
 }
 
@@ -196,6 +198,23 @@ func (w *worker) swap(o *check.Op) {
 	w.end(err, r.GetHeader().GetRevision(), o)
 }
 
+// putIfPast reads the past and puts, in one transaction: where the past is compacted, nothing may
+// be put, on no member.
+func (w *worker) putIfPast(o *check.Op) {
+	past := getOp(o.Key)
+	past.GetRequestRange().Revision = 1 + w.rng.Int64N(w.newest)
+	w.s.load.begin(o)
+	compacted := w.s.load.compacted
+	var r pb.TxnResponse
+	err := w.s.submit(w.at, command.Txn, &pb.TxnRequest{
+		Success: []*pb.RequestOp{past, putOp(o.Key, o.Value, 0)},
+	}, &r)
+	if err == nil {
+		w.s.load.readPast(past.GetRequestRange().Revision, compacted)
+	}
+	w.end(err, r.GetHeader().GetRevision(), o)
+}
+
 // other is another key than key.
 func (w *worker) other(key string) string {
 	for {
@@ -248,6 +267,7 @@ func (w *worker) readPair(key string) {
 // get reads one key, of the newest state, of what the member has, or of the past.
 func (w *worker) get(o *check.Op) {
 	w.s.load.begin(o)
+	compacted := w.s.load.compacted
 	var r pb.RangeResponse
 	_, err := w.s.rpc(w.at, o.Kind.String(), callTimeout,
 		func(ctx context.Context, l *life, b v3.Backend) (any, error) {
@@ -267,5 +287,8 @@ func (w *worker) get(o *check.Op) {
 			return nil, proto.Unmarshal(reply, &r)
 		})
 	o.Found, o.HasFound = valueOf(r.Kvs...), true
+	if err == nil && o.Kind == check.GetPast {
+		w.s.load.readPast(o.Expect, compacted)
+	}
 	w.end(err, r.GetHeader().GetRevision(), o)
 }

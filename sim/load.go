@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/cairnkv/cairn/check"
@@ -11,8 +12,10 @@ type load struct {
 	s      *Sim
 	ledger *check.Ledger
 	ops    []*check.Op
-	over   bool // clients stop when they can
-	active int  // clients that have not stopped
+	// compacted is the highest revision of which a compaction was acknowledged.
+	compacted int64
+	over      bool // clients stop when they can
+	active    int  // clients that have not stopped
 
 	watchers []*watcher
 	tenants  []*tenant
@@ -69,6 +72,14 @@ func (l *load) answered(revision int64, ops ...*check.Op) {
 		l.ledger.Acked(o.Attempt, revision, o.Writes())
 	}
 	l.s.Stats.Acked++
+}
+
+// readPast notes that a revision was read although it may have been compacted before.
+func (l *load) readPast(revision, compacted int64) {
+	if revision < compacted {
+		l.s.fail(fmt.Errorf("revision %d was read after the compaction of %d was acknowledged",
+			revision, compacted))
+	}
 }
 
 // unanswered notes that nobody knows what was done.

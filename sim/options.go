@@ -55,7 +55,7 @@ func Draw(seed uint64) Options {
 		Seed:     seed,
 		Members:  pick(rng, []int{1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7}),
 		Duration: between(rng, 8*time.Second, 25*time.Second),
-		Workers:  2 + rng.IntN(5), Watchers: rng.IntN(5), Tenants: rng.IntN(3),
+		Workers:  2 + rng.IntN(5), Watchers: pick(rng, []int{0, 1, 2, 4, 6}), Tenants: rng.IntN(3),
 		Lockers: pick(rng, []int{0, 0, 2, 3}), Think: pick(rng, []time.Duration{
 			5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond,
 		}),

@@ -58,6 +58,27 @@ func TestReplay(t *testing.T) {
 	}
 }
 
+// TestScenarios runs each shape with new seeds.
+func TestScenarios(t *testing.T) {
+	const each = 3
+	first := *seedFlag
+	if first == 0 {
+		first = uint64(rand.Uint32()) << 8
+	}
+	for _, sc := range Scenarios() {
+		t.Run(sc.Name, func(t *testing.T) {
+			for i := range uint64(each) {
+				o := Draw(first + i)
+				sc.Shape(&o)
+				if r := Run(o, nil); r.Failure != nil {
+					t.Errorf("%v\n%v\nagain: cairn sim --scenario %s --seed %d", r.Options,
+						r.Failure, sc.Name, o.Seed)
+				}
+			}
+		})
+	}
+}
+
 // TestKept runs what has failed once.
 func TestKept(t *testing.T) {
 	files, err := filepath.Glob("testdata/kept/*.json")

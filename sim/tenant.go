@@ -143,6 +143,7 @@ func (l *load) compact() {
 			&pb.CompactionRequest{Revision: newest - keep}, &pb.CompactionResponse{})
 		l.s.logf("compaction of %d: %v", newest-keep, err)
 		if err == nil {
+			l.compacted = max(l.compacted, newest-keep)
 			l.s.Stats.Compactions++
 		}
 	}

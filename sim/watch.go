@@ -105,7 +105,11 @@ func newWatcher(s *Sim, number int) *watcher {
 	case 3:
 		w.create.Fragment, w.create.NoPut = true, true
 	}
-	w.begin(1)
+	from := int64(1)
+	if number%8 == 4 { // of a revision that is not there yet
+		from += w.rng.Int64N(200)
+	}
+	w.begin(from)
 	return w
 }
 
@@ -129,6 +133,9 @@ func (w *watcher) wants(c check.Change) bool {
 func (w *watcher) run() {
 	for w.broken == nil {
 		w.piece = nil
+		if w.number%8 == 5 && w.rng.IntN(3) == 0 { // from the compaction on, which may be anew
+			w.begin(max(w.s.load.compacted, 1))
+		}
 		c := &connection{w: w, m: pick(w.rng, w.s.members), gone: make(chan struct{})}
 		w.conn = c
 		w.s.net.carry(link{clientSide, c.m.index}, c.open, c.lose)

@@ -30,7 +30,11 @@ const maxReportBytes = 1 << 20
 func child(ctx context.Context, cfg Config, f flags) error {
 	out := json.NewEncoder(cfg.Stdout)
 	for i := 0; (f.forever || i < f.runs) && ctx.Err() == nil; i++ {
-		r := sim.Run(sim.Draw(f.seed+uint64(i)*f.stride), nil)
+		o, err := f.draw(f.seed + uint64(i)*f.stride)
+		if err != nil {
+			return err
+		}
+		r := sim.Run(o, nil)
 		line := report{Seed: r.Options.Seed, Stats: r.Stats}
 		if r.Failure != nil {
 			line.Shape, line.Failure = r.Options.String(), r.Failure.Error()
@@ -70,7 +74,8 @@ func many(ctx context.Context, cfg Config, f flags) error {
 		}
 		args := []string{"sim", "--child", "--seed", strconv.FormatUint(f.seed+uint64(i), 10),
 			"--stride", strconv.Itoa(f.processes), "--runs", strconv.Itoa(runs),
-			"--forever=" + strconv.FormatBool(f.forever), "--plant=" + f.plant}
+			"--forever=" + strconv.FormatBool(f.forever), "--plant=" + f.plant,
+			"--scenario=" + f.scenario}
 		children.Go(func() {
 			if err := all.follow(ctx, cfg, exec.CommandContext(ctx, self, args...)); err != nil &&
 				ctx.Err() == nil {

@@ -52,6 +52,7 @@ type flags struct {
 	stride    uint64
 	progress  time.Duration
 	plant     string
+	scenario  string
 }
 
 // Main runs the verb and returns the exit status: 0, 1 if a run has failed, 2 for a wrong call.
@@ -76,6 +77,7 @@ func Main(ctx context.Context, cfg Config) int {
 	set.StringVar(&f.options, "options", "", "a file with a run's options, as --shrink prints them")
 	set.DurationVar(&f.progress, "progress", 10*time.Second, "time between lines of progress")
 	set.StringVar(&f.plant, "plant", "", "a bug to plant, or all, in a build with -tags mutate")
+	set.StringVar(&f.scenario, "scenario", "", "the shape of a known bug: etcd-13766, ...")
 	set.BoolVar(&f.child, "child", false, "report runs as JSON")
 	set.Uint64Var(&f.stride, "stride", 1, "of --child: from seed to seed")
 	for _, hidden := range []string{"child", "stride"} {
@@ -124,9 +126,27 @@ func run(ctx context.Context, cfg Config, f flags) error {
 	return single(cfg, f)
 }
 
+// draw makes the options of a seed.
+func (f flags) draw(seed uint64) (sim.Options, error) {
+	o := sim.Draw(seed)
+	if f.scenario == "" {
+		return o, nil
+	}
+	for _, s := range sim.Scenarios() {
+		if s.Name == f.scenario {
+			s.Shape(&o)
+			return o, nil
+		}
+	}
+	return o, fmt.Errorf("--scenario=%s: there is none of that name", f.scenario)
+}
+
 // single runs one simulation, and shrinks it if that is wanted.
 func single(cfg Config, f flags) error {
-	o := sim.Draw(f.seed)
+	o, err := f.draw(f.seed)
+	if err != nil {
+		return err
+	}
 	if f.options != "" {
 		b, err := os.ReadFile(f.options)
 		if err != nil {
