@@ -43,6 +43,7 @@ type member struct {
 	wake         time.Duration // when the next timer fires, simulated
 	sleeps       bool          // no timer is set
 	startFailure error         // why the last start failed
+	lastExit     error         // why the process ended by itself
 	starts       int
 
 	// Of the disk.
@@ -203,6 +204,7 @@ func (m *member) exit(l *life, err error) {
 	}
 	m.sim.logf("%s: the process ends: %v", m.name, err)
 	m.sim.Stats.Exits++
+	m.lastExit = err
 	m.stop(m.mem.KillClone())
 	if errors.Is(err, server.ErrRemoved) {
 		m.gone = true

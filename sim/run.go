@@ -103,7 +103,8 @@ func Run(o Options, log io.Writer) *Result {
 	}
 }
 
-func (s *Sim) simulate() {
+// begin sets up the machines, which start soon.
+func (s *Sim) begin() {
 	s.load, s.nemesis = newLoad(s), newNemesis(s)
 	var initial []string
 	for range s.opts.Members {
@@ -114,6 +115,10 @@ func (s *Sim) simulate() {
 		m.initial = strings.Join(initial, ",")
 		s.after(between(s.faultRNG, 0, 50*time.Millisecond), m.start)
 	}
+}
+
+func (s *Sim) simulate() {
+	s.begin()
 	s.net.faulty = true
 	s.load.start()
 	s.nemesis.plan()
