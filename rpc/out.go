@@ -10,8 +10,10 @@ import (
 const (
 	defaultWindow = 1<<16 - 1 // of both flow controls until something else is said
 	maxWindow     = 1<<31 - 1
-	// keptBytes bounds the memory that an idle connection keeps of its buffers.
+	// keptBytes bounds the memory that a connection keeps of its buffers, or has in hand.
 	keptBytes = 64 << 10
+	// pooledBytes is the largest out buffer that is used again, by any connection.
+	pooledBytes = 2 * maxOut
 	// turnBytes is how much of a stream is sent before it is another one's turn.
 	turnBytes = 64 << 10
 )
@@ -20,7 +22,6 @@ const (
 type outbox struct {
 	buf     []byte // frames, ready to be written
 	left    []byte // of what was taken from buf and did not go out at once; comes before buf
-	spare   []byte // memory that buf and the slice being written take turns with
 	writing bool   // someone is writing what was taken from buf
 	room    sync.Cond
 
@@ -82,15 +83,34 @@ func (o *outbox) take() []byte {
 		return b
 	}
 	b := o.buf
-	o.buf, o.spare = o.spare[:0], nil
+	o.buf = nil
 	return b
 }
 
-// recycle keeps the memory of what was written.
-func (o *outbox) recycle(b []byte) {
-	if cap(b) <= keptBytes && cap(b) > cap(o.spare) {
-		o.spare = b[:0]
+// buffers lends the memory of out buffers. An idle connection has none.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// open takes memory for what is about to be appended.
+func (o *outbox) open() {
+	if o.buf == nil {
+		lent := buffers.Get().(*[]byte)
+		o.buf = (*lent)[:0]
+		*lent = nil
+		holders.Put(lent)
 	}
+}
+
+// holders are what buffers keeps slices in while they are lent.
+var holders = sync.Pool{New: func() any { return new([]byte) }}
+
+// recycle gives back the memory of what was written.
+func (o *outbox) recycle(b []byte) {
+	if cap(b) == 0 || cap(b) > pooledBytes {
+		return
+	}
+	h := holders.Get().(*[]byte)
+	*h = b[:0]
+	buffers.Put(h)
 }
 
 // flushDirect writes what the socket takes without waiting; the writer does the rest. mu is held,
@@ -218,6 +238,7 @@ func (c *conn) work() {
 // emit sends a piece of a stream's data, prefix and body in a row, as far as the windows and the
 // room allow; the rest waits in the stream's queue. mu is held.
 func (c *conn) emit(s *stream, prefix, body []byte) {
+	c.out.open()
 	for len(s.queue) == 0 && len(prefix)+len(body) > 0 {
 		n := min(len(prefix)+len(body), c.allowance(s))
 		if n <= 0 {
@@ -260,6 +281,7 @@ func (c *conn) await(s *stream) {
 
 // pump moves data from a stream's queue to the out buffer, up to turnBytes.
 func (c *conn) pump(s *stream) {
+	c.out.open()
 	moved := 0
 	for s.sent < len(s.queue) && moved < turnBytes {
 		n := min(len(s.queue)-s.sent, c.allowance(s))

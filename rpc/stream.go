@@ -115,6 +115,7 @@ func (s *stream) sendHead(fields []byte) {
 		return
 	}
 	s.headed = true
+	s.conn.out.open()
 	var room [128]byte
 	block := s.conn.out.enc.head(room[:0], s.head.subtype)
 	block = append(block, fields...)

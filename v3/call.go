@@ -20,7 +20,7 @@ const (
 	// maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one.
 	maxKeptOps = 64
 	// maxKeptReply bounds the memory of an answer that is kept for the next one.
-	maxKeptReply = 64 << 10
+	maxKeptReply = 1 << 20
 )
 
 // call is one hot request on its way: the client's bytes and what was decoded from them (aliasing
