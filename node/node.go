@@ -149,10 +149,12 @@ type Node struct {
 	// Of the loop alone:
 	ticks     int
 	held      []heldProposal
-	confIndex uint64          // before it is applied, no configuration change may be proposed
-	leader    uint64          // the last known
-	passed    map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
-	passing   time.Time       // when it tried last
+	confIndex uint64 // before it is applied, no configuration change may be proposed
+	leader    uint64 // the last known
+	// lastAppended is the last entry that was handed to the writer.
+	lastAppended uint64
+	passed       map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
+	passing      time.Time       // when it tried last
 
 	began   time.Time
 	stop    chan struct{}
