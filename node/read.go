@@ -87,8 +87,8 @@ func (n *Node) beginReads(now time.Time) {
 
 // stepReads asks for the point of a round that has begun, asks again if there was no answer, and
 // answers the reads whose point the state has reached. A leader that proposes anyway asks nobody:
-// when an entry is committed that it appended after the round began, a quorum has told it since that
-// it leads. more says that proposals wait.
+// when an entry is committed that it appended after the round began, a quorum has told it since
+// that it leads. more says that proposals wait.
 func (n *Node) stepReads(now time.Time, more bool) {
 	q := n.reads
 	s := n.core.Status()
