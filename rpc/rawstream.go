@@ -18,9 +18,9 @@ type Receiver interface {
 	Message(msg []byte) (ok bool)
 	// HalfClosed says that no further message comes.
 	HalfClosed()
-	// Fill sends what there is to send, about as much as Stream.Room says, with Stream.Send. It is
-	// called after Stream.Wake, and again, when what was sent is under way, if it returns true.
-	Fill() (more bool)
+	// Fill sends what there is to send, about room bytes, with Stream.Send or SendAll. It is called
+	// after Stream.Wake, and again, when what was sent is under way, if it returns true.
+	Fill(room int) (more bool)
 	// Ended says that the stream is over: by Finish, by the client, by its deadline or with its
 	// connection. Nothing that is sent from then on goes out.
 	Ended()
@@ -66,7 +66,7 @@ type ignore struct{}
 
 func (ignore) Message([]byte) bool { return true }
 func (ignore) HalfClosed()         {}
-func (ignore) Fill() bool          { return false }
+func (ignore) Fill(int) bool       { return false }
 func (ignore) Ended()              {}
 
 func (s *Stream) data(b []byte, end bool) {
@@ -190,14 +190,14 @@ func (s *Stream) turn() {
 	c := s.conn
 	c.mu.Lock()
 	s.queuedUp = false
-	over := s.over
-	told := s.told
+	over, told := s.over, s.told
 	s.told = told || over
-	if waits := len(s.queue) > 0; waits && !over {
+	if len(s.queue) > 0 && !over {
 		s.more = true
 		c.mu.Unlock()
 		return
 	}
+	room := int(max(1, min(s.window, c.out.window, turnBytes)))
 	c.mu.Unlock()
 	if over {
 		if !told {
@@ -205,10 +205,13 @@ func (s *Stream) turn() {
 		}
 		return
 	}
-	more := s.recv.Fill()
+	if !s.recv.Fill(room) {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.more = more; more && len(s.queue) == 0 {
+	if s.more = true; len(s.queue) == 0 {
+		s.more = false
 		s.enqueue()
 	}
 }
@@ -224,36 +227,45 @@ func (s *Stream) ended() { s.enqueue() }
 
 func (s *Stream) expired() { s.sendStatus(errDeadline, nil) }
 
-// Room is about how many bytes can be sent without being queued: at least one, while nothing is.
-// What is queued then is what waits for the client.
-func (s *Stream) Room() int {
+// Send sends a message, whose bytes are not used after it returns. What the client's windows do not
+// take waits. ok is false once the stream has ended.
+func (s *Stream) Send(msg []byte) (ok bool) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	return int(max(1, min(s.window, s.conn.out.window, turnBytes)))
+	ok = s.send(msg)
+	s.conn.appended()
+	return ok
 }
 
-// Send sends messages, whose bytes are not used after it returns. What the client's windows do not
-// take waits. ok is false once the stream has ended.
-func (s *Stream) Send(msgs ...[]byte) (ok bool) {
-	c := s.conn
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, msg := range msgs {
-		if s.over || s.closing {
-			return false
-		}
-		flag := byte(0)
-		if s.head.coding != "" {
-			msg, flag = compressed(s.head.coding, msg)
-		}
-		if !s.headed {
-			s.sendFirst()
-		}
-		prefix := [prefixBytes]byte{flag}
-		binary.BigEndian.PutUint32(prefix[1:], uint32(len(msg)))
-		c.emit(&s.stream, prefix[:], msg)
+// SendAll sends messages that stand one after the other in buf, each up to the next of ends.
+func (s *Stream) SendAll(buf []byte, ends []int) (ok bool) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	ok = true
+	from := 0
+	for _, end := range ends {
+		ok = ok && s.send(buf[from:end])
+		from = end
 	}
-	c.appended()
+	s.conn.appended()
+	return ok
+}
+
+// send is Send with conn.mu held.
+func (s *Stream) send(msg []byte) bool {
+	if s.over || s.closing {
+		return false
+	}
+	flag := byte(0)
+	if s.head.coding != "" {
+		msg, flag = compressed(s.head.coding, msg)
+	}
+	if !s.headed {
+		s.sendFirst()
+	}
+	prefix := [prefixBytes]byte{flag}
+	binary.BigEndian.PutUint32(prefix[1:], uint32(len(msg)))
+	s.conn.emit(&s.stream, prefix[:], msg)
 	return true
 }
 

@@ -249,20 +249,14 @@ func (w *fakeWatch) Create(c WatchCreate) {
 func (w *fakeWatch) Cancel(id int64) { w.emit(watchMessage(id, false, true)) }
 func (w *fakeWatch) Progress()       { w.emit(watchMessage(-1, false, false)) }
 
-func (w *fakeWatch) Take(dst [][]byte, maxBytes int) [][]byte {
+func (w *fakeWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, msg := range w.taken {
-		clear(msg)
+	for from := len(buf); len(w.out) > 0 && len(buf)-from < maxBytes; w.out = w.out[1:] {
+		buf = append(buf, w.out[0]...)
+		ends = append(ends, len(buf))
 	}
-	w.taken = w.taken[:0]
-	n := 0
-	for len(w.out) > 0 && n < maxBytes {
-		n += len(w.out[0])
-		dst, w.out = append(dst, w.out[0]), w.out[1:]
-		w.taken = append(w.taken, dst[len(dst)-1])
-	}
-	return dst
+	return buf, ends, len(w.out) > 0
 }
 
 func (w *fakeWatch) Close() { close(w.closed) }

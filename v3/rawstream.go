@@ -55,6 +55,14 @@ func (c *rawCall) received(msg []byte) {
 	c.door.opts.Hooks.ReceivedBytes(len(msg))
 }
 
+// sent counts messages.
+func (c *rawCall) sent(n, bytes int) {
+	for range n {
+		c.door.opts.Hooks.Sent(c.method)
+	}
+	c.door.opts.Hooks.SentBytes(bytes)
+}
+
 // finish ends the stream with an error.
 func (c *rawCall) finish(err error) { c.stream.Finish(status.Convert(statusOf(err))) }
 

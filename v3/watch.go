@@ -2,6 +2,7 @@ package v3
 
 import (
 	"sync"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -22,14 +23,13 @@ const (
 // client gives it up.
 type watcher struct {
 	*rawCall
-	msgs [][]byte // Fill's
+	// creates is how many were handed on since the last send. Message adds with mu held.
+	creates atomic.Int32
 
 	mu      sync.Mutex // guards the calls of watches that change it, and all below
 	watches WatchStream
 	closed  bool
-	// creates is how many were handed on since the last send; held says that one was not.
-	creates int
-	held    bool
+	held    bool // a request was not handed on for too many creates
 }
 
 // openWatch answers Watch.Watch.
@@ -40,29 +40,41 @@ func (d *Door) openWatch(c *rawCall) rpc.Receiver {
 }
 
 // Fill sends what the watches have to say.
-func (w *watcher) Fill() (more bool) {
-	w.msgs = w.watches.Take(w.msgs[:0], min(w.stream.Room(), watchTakeBytes))
-	if len(w.msgs) == 0 {
-		return false
-	}
-	if w.stream.Send(w.msgs...) {
-		n := 0
-		for _, msg := range w.msgs {
-			n += len(msg)
-			w.door.opts.Hooks.Sent(w.method)
+func (w *watcher) Fill(room int) (more bool) {
+	b := batches.Get().(*batch)
+	b.buf, b.ends, more = w.watches.Take(b.buf[:0], b.ends[:0], min(room, watchTakeBytes))
+	if len(b.ends) > 0 {
+		if w.stream.SendAll(b.buf, b.ends) {
+			w.sent(len(b.ends), len(b.buf))
 		}
-		w.door.opts.Hooks.SentBytes(n)
+		if w.creates.Load() > 0 {
+			w.answered()
+		}
 	}
-	clear(w.msgs)
+	if cap(b.buf) <= maxKeptReply {
+		batches.Put(b)
+	}
+	return more
+}
+
+// batch is the memory of messages on their way from the watches to the stream.
+type batch struct {
+	buf  []byte
+	ends []int
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// answered lets the client ask for more.
+func (w *watcher) answered() {
 	w.mu.Lock()
-	w.creates = 0
+	w.creates.Store(0)
 	held := w.held
 	w.held = false
 	w.mu.Unlock()
 	if held {
 		w.stream.Resume()
 	}
-	return true
 }
 
 // Ended closes the watches.
@@ -85,7 +97,7 @@ func (w *watcher) Message(msg []byte) (ok bool) {
 	if w.closed {
 		return true
 	}
-	if w.creates >= maxWatchCreates {
+	if w.creates.Load() >= maxWatchCreates {
 		w.held = true
 		return false
 	}
@@ -98,7 +110,7 @@ func (w *watcher) Message(msg []byte) (ok bool) {
 	}
 	switch u := r.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
-		w.creates++
+		w.creates.Add(1)
 		w.watches.Create(watchCreate(u.CreateRequest))
 	case *pb.WatchRequest_CancelRequest:
 		w.watches.Cancel(u.CancelRequest.WatchId)

@@ -194,12 +194,12 @@ type muteWatch struct {
 	speak chan struct{}
 }
 
-func (w *muteWatch) Take(dst [][]byte, maxBytes int) [][]byte {
+func (w *muteWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, bool) {
 	select {
 	case <-w.speak:
-		return w.fakeWatch.Take(dst, maxBytes)
+		return w.fakeWatch.Take(buf, ends, maxBytes)
 	default:
-		return dst
+		return buf, ends, false
 	}
 }
 
