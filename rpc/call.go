@@ -44,11 +44,11 @@ func (s *Server) newCall(c *conn, id uint32, h *head) *stream {
 	return &call.stream
 }
 
-// recycle keeps the call's memory for another one.
+// spent says whether nobody but the handler knows of the call any more. conn.mu is held.
+func (c *Call) spent() bool { return c.over && !c.blocked && !c.used }
+
+// recycle keeps the memory of a call that is spent for another one.
 func (c *Call) recycle() {
-	if c.used || c.blocked || !c.over {
-		return
-	}
 	pool := &c.conn.srv.calls
 	c.stream.clear()
 	if c.buf = c.buf[:0]; cap(c.buf) > maxKeptMessage {
@@ -219,8 +219,11 @@ func (c *Call) Reply(msg []byte) (taken bool) {
 		c.sendStatus(nil, nil)
 		cn.appended()
 	}
+	spent := c.spent()
 	cn.mu.Unlock()
-	c.recycle()
+	if spent {
+		c.recycle()
+	}
 	return taken
 }
 
@@ -234,8 +237,11 @@ func (c *Call) Fail(st *status.Status) (taken bool) {
 		c.sendStatus(st, nil)
 		c.conn.appended()
 	}
+	spent := c.spent()
 	c.conn.mu.Unlock()
-	c.recycle()
+	if spent {
+		c.recycle()
+	}
 	return taken
 }
 

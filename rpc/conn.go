@@ -45,6 +45,7 @@ type conn struct {
 	sawClient bool      // SETTINGS came
 
 	lastRead atomic.Int64 // Unix time in ns
+	answered atomic.Int64 // streams that were answered to their end, since patience asked
 
 	// mu guards what follows, and what says so in stream and its kinds. It is held for moments.
 	mu       sync.Mutex
@@ -283,13 +284,13 @@ func (c *conn) handle(f *frame) error {
 		if len(f.payload) < 8 {
 			return &connError{http2.ErrCodeFrameSize, "GOAWAY too short"}
 		}
-		return c.patience.use(c.now)
+		return c.annoyed()
 	case http2.FramePriority:
 		return c.onPriority(f)
 	case http2.FramePushPromise:
 		return protocolError("clients do not push")
 	}
-	return c.patience.use(c.now) // unknown kinds are ignored (RFC 9113, 4.1)
+	return c.annoyed() // unknown kinds are ignored (RFC 9113, 4.1)
 }
 
 func (c *conn) onPriority(f *frame) error {
@@ -302,7 +303,7 @@ func (c *conn) onPriority(f *frame) error {
 	if err := checkDependency(f.stream, f.payload); err != nil {
 		return err
 	}
-	return c.patience.use(c.now)
+	return c.annoyed()
 }
 
 func (c *conn) onSettings(f *frame) error {
@@ -314,7 +315,7 @@ func (c *conn) onSettings(f *frame) error {
 		if len(f.payload) != 0 {
 			return &connError{http2.ErrCodeFrameSize, "SETTINGS acknowledged with a payload"}
 		}
-		return c.patience.use(c.now)
+		return c.annoyed()
 	case len(f.payload)%6 != 0:
 		return &connError{http2.ErrCodeFrameSize, "SETTINGS of a wrong length"}
 	}
@@ -328,7 +329,7 @@ func (c *conn) onSettings(f *frame) error {
 		}
 	}
 	c.out.buf = appendFrameHeader(c.out.buf, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
-	return c.patience.use(c.now)
+	return c.annoyed()
 }
 
 // set takes one setting of the client; mu is held.
@@ -367,7 +368,7 @@ func (c *conn) onPing(f *frame) error {
 			c.goAwayNow()
 		}
 		c.mu.Unlock()
-		return c.patience.use(c.now)
+		return c.annoyed()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -392,7 +393,7 @@ func (c *conn) checkPing() error {
 			return &connError{http2.ErrCodeEnhanceYourCalm, "too_many_pings"}
 		}
 	}
-	return c.patience.use(c.now)
+	return c.annoyed()
 }
 
 // patience is what a connection has with frames that bring nothing on.
@@ -403,21 +404,21 @@ type patience struct {
 
 func (p *patience) init(now time.Time) { p.left, p.at = nuisances, now }
 
-// use takes one; with none left the connection ends.
-func (p *patience) use(now time.Time) error {
+// annoyed takes one from the patience; with none left the connection ends. The reader's; conn.mu
+// may be held or not.
+func (c *conn) annoyed() error {
+	p := &c.patience
 	if p.left--; p.left > 0 {
 		return nil
 	}
-	p.left += int(min(now.Sub(p.at), time.Minute).Seconds() * nuisanceRate)
+	p.left += int(min(c.now.Sub(p.at), time.Minute).Seconds() * nuisanceRate)
+	p.left += int(c.answered.Swap(0))
 	p.left = min(p.left, nuisances)
-	if p.at = now; p.left > 0 {
+	if p.at = c.now; p.left > 0 {
 		return nil
 	}
 	return &connError{http2.ErrCodeEnhanceYourCalm, "too many frames that ask for nothing"}
 }
-
-// forgive gives one back.
-func (p *patience) forgive() { p.left = min(p.left+1, nuisances) }
 
 // directWriter writes to a socket without waiting for it.
 type directWriter struct {

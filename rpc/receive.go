@@ -196,7 +196,7 @@ func (c *conn) refuse(id uint32, h *head, end bool, st *status.Status) error {
 	if !end {
 		c.out.buf = appendRST(c.out.buf, id, http2.ErrCodeNo)
 	}
-	return c.patience.use(c.now)
+	return c.annoyed()
 }
 
 // onData takes a piece of a request's body.
@@ -215,7 +215,7 @@ func (c *conn) onData(f *frame) error {
 	end := f.flags.Has(http2.FlagDataEndStream)
 	s := c.find(f.stream)
 	if s == nil || s.halved {
-		if err := c.patience.use(c.now); err != nil {
+		if err := c.annoyed(); err != nil {
 			return err
 		}
 		return &streamError{f.stream, http2.ErrCodeStreamClosed}
@@ -224,7 +224,7 @@ func (c *conn) onData(f *frame) error {
 		return &streamError{f.stream, http2.ErrCodeFlowControl}
 	}
 	if len(f.payload) == 0 && !end {
-		return c.patience.use(c.now)
+		return c.annoyed()
 	}
 	return c.onBody(s, f.payload, end)
 }
@@ -246,7 +246,7 @@ func (c *conn) onWindowUpdate(f *frame) error {
 	}
 	n := int64(binary.BigEndian.Uint32(f.payload) & (1<<31 - 1))
 	if n < windowUpdateBytes {
-		if err := c.patience.use(c.now); err != nil {
+		if err := c.annoyed(); err != nil {
 			return err
 		}
 	}
@@ -302,7 +302,7 @@ func (c *conn) onReset(f *frame) error {
 		c.remove(s)
 	}
 	c.mu.Unlock()
-	return c.patience.use(c.now)
+	return c.annoyed()
 }
 
 // resetStream ends a stream for an error of the client's.
@@ -314,5 +314,5 @@ func (c *conn) resetStream(id uint32, code http2.ErrCode) error {
 	}
 	c.out.buf = appendRST(c.out.buf, id, code)
 	c.mu.Unlock()
-	return c.patience.use(c.now)
+	return c.annoyed()
 }

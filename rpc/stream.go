@@ -36,7 +36,7 @@ type stream struct {
 	over     bool // nothing more comes or goes
 	deadline time.Time
 	change   *sync.Cond // of those who wait for room in the queue, or for data; nil: nobody does
-	spent    int64      // data that was looked at and not yet given back to the client's window
+	looked   int64      // data that was looked at and not yet given back to the client's window
 	returned int64      // given back, and not yet added to credit
 	held     int        // of conn.buffered
 }
@@ -100,12 +100,12 @@ func (s *stream) hold(n int) bool {
 
 // giveBack lets the client send n more bytes, once that is worth a frame. conn.mu is held.
 func (s *stream) giveBack(n int) {
-	if s.spent += int64(n); s.spent < streamWindow/4 || s.over || s.halved {
+	if s.looked += int64(n); s.looked < streamWindow/4 || s.over || s.halved {
 		return
 	}
-	s.conn.out.buf = appendWindowUpdate(s.conn.out.buf, s.id, s.spent)
-	s.returned += s.spent
-	s.spent = 0
+	s.conn.out.buf = appendWindowUpdate(s.conn.out.buf, s.id, s.looked)
+	s.returned += s.looked
+	s.looked = 0
 	s.conn.appended()
 }
 
@@ -155,6 +155,7 @@ func (c *conn) sendEnd(s *stream) {
 		c.out.buf = appendHeaders(c.out.buf, s.id, b, true)
 	}
 	c.excuses++
+	c.answered.Add(1)
 	if !s.halved {
 		// The client need not go on (RFC 9113, 8.1).
 		c.out.buf = appendRST(c.out.buf, s.id, http2.ErrCodeNo)

@@ -178,8 +178,8 @@ type WatchStream interface {
 	// Progress asks for one response that says how far all watches of the stream are. Asked again
 	// before Take has returned the answer, one answer is enough for both.
 	Progress()
-	// Take appends the next encoded WatchResponse messages to buf, in order, one after the other, and
-	// where each of them ends to ends, until they are maxBytes or more (always at least one, if
+	// Take appends the next encoded WatchResponse messages to buf, in order, one after the other,
+	// and where each of them ends to ends, until they are maxBytes or more (always at least one, if
 	// there is one). more is false if there is nothing left: wake tells when there is again. It
 	// does not block.
 	Take(buf []byte, ends []int, maxBytes int) (_ []byte, _ []int, more bool)

@@ -32,11 +32,11 @@ type taking struct {
 	events int    // events of these items
 }
 
-// Take appends to buf the next responses, encoded as etcdserverpb.WatchResponse, one after the other,
-// and to ends where each of them ends, until they have maxBytes bytes or there are no more. A first
-// response larger than maxBytes is returned alone. Once woken, the owner calls Take until more is
-// false; only then wake is called again. Take never blocks. After Close it may still return what it
-// had begun with.
+// Take appends to buf the next responses, encoded as etcdserverpb.WatchResponse, one after the
+// other, and to ends where each of them ends, until they have maxBytes bytes or there are no more.
+// A first response larger than maxBytes is returned alone. Once woken, the owner calls Take until
+// more is false; only then wake is called again. Take never blocks. After Close it may still return
+// what it had begun with.
 func (s *Stream) Take(buf []byte, ends []int, maxBytes int) (_ []byte, _ []int, more bool) {
 	t := &s.out
 	if !s.refill() {
