@@ -101,8 +101,20 @@ type Config struct {
 	// their time was over; SlowRead when a read point has to be asked for again.
 	ProposalsFailed, ReadsFailed func(n int)
 	SlowRead                     func()
+	// Together, if set, is called with what tells many clients something in a row, on the loop and
+	// on the applier, and calls it: what is sent to the clients may gather meanwhile.
+	Together func(tell func())
 	// Fatal is called once with the error that ends the process; it must not return to normal.
 	Fatal func(err error)
+}
+
+// together calls tell, which tells many clients something.
+func (n *Node) together(tell func()) {
+	if n.cfg.Together == nil {
+		tell()
+		return
+	}
+	n.cfg.Together(tell)
 }
 
 // Done takes the outcome of a request: reply, a response message that is valid during the call

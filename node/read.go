@@ -85,7 +85,8 @@ func (n *Node) stepReads(now time.Time) {
 	}
 	applied := n.applied.Load()
 	for len(q.ready) > 0 && q.ready[0].index <= applied {
-		answer(q.ready[0].readers, nil)
+		readers := q.ready[0].readers
+		n.together(func() { answer(readers, nil) })
 		q.ready = q.ready[1:]
 	}
 }

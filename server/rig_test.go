@@ -138,7 +138,7 @@ func (r *rig) get(key, end string, rev int64) (*pb.RangeResponse, error) {
 		return nil, err
 	}
 	b, err := r.back.AppendRange(context.Background(), nil,
-		&cairn.RangeRequest{Key: []byte(key), End: []byte(end), Revision: rev})
+		&cairn.RangeRequest{Key: []byte(key), End: []byte(end), Revision: rev}, v3.Unbounded)
 	if err != nil {
 		return nil, err
 	}

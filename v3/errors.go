@@ -37,9 +37,12 @@ func contextError(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// codeOf is the code that an error goes out with.
+func codeOf(err error) codes.Code { return status.Code(statusOf(err)) }
+
 // malformed is what grpc-go answers to a unary request that does not decode.
-func malformed(err error) error {
-	return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
+func malformed(err error) *status.Status {
+	return status.Newf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 }
 
 // malformedInStream is the same for the message of a stream.
