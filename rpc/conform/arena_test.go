@@ -44,11 +44,12 @@ const (
 //	Stuck   does not end before release is closed, whatever becomes of its caller
 type arena struct {
 	*rig
-	k       kind
-	release chan struct{}
-	now     atomic.Int32 // handlers that run
-	most    atomic.Int32 // at once
-	calls   atomic.Int64 // of the honest client
+	k        kind
+	release  chan struct{}
+	released sync.Once
+	now      atomic.Int32 // handlers that run
+	most     atomic.Int32 // at once
+	calls    atomic.Int64 // of the honest client
 }
 
 const stuckMethod = "/conform.Enemy/Stuck"
@@ -57,39 +58,42 @@ const stuckMethod = "/conform.Enemy/Stuck"
 func defend(t *testing.T, k kind, a attack) {
 	r := &arena{k: k, release: make(chan struct{})}
 	r.rig = startWith(t, k, a.options, r.register)
-	var released sync.Once
-	letGo := func() { released.Do(func() { close(r.release) }) }
-	t.Cleanup(letGo)
+	t.Cleanup(r.letGo)
 	conn := r.dial()
 	if _, err := r.call(conn, nil); err != nil {
 		t.Fatal(err)
 	}
 	runtime.GC()
 	before, stop := used(), make(chan struct{})
-	peak, honest := make(chan int64), make(chan error)
+	peak, honest := make(chan int64, 1), make(chan error, 1)
 	go func() { peak <- watch(stop) }()
 	go func() { honest <- r.honest(conn, stop) }()
+	defer func() {
+		close(stop)
+		cost := <-peak - before
+		if err := <-honest; err != nil {
+			t.Errorf("the honest client: %v", err)
+		}
+		limit := max(a.limit, usualLimit)
+		if k.name != "reference" {
+			limit = usualLimit
+		}
+		if cost > limit {
+			t.Errorf("it cost %d MiB of memory, %d are allowed", cost>>20, limit>>20)
+		}
+		t.Logf("%d MiB at most, %d honest calls, %d handlers at once", cost>>20, r.calls.Load(),
+			r.most.Load())
+	}()
 	a.run(r)
-	letGo()
+	r.letGo()
 	served := r.calls.Load()
 	if !poll(func() bool { return r.calls.Load() >= served+loyal || len(honest) > 0 }) {
 		t.Errorf("the honest client made %d calls after the attack", r.calls.Load()-served)
 	}
-	close(stop)
-	cost := <-peak - before
-	if err := <-honest; err != nil {
-		t.Errorf("the honest client: %v", err)
-	}
-	limit := a.limit
-	if limit == 0 {
-		limit = usualLimit
-	}
-	if cost > limit {
-		t.Errorf("it cost %d MiB of memory, %d are allowed", cost>>20, limit>>20)
-	}
-	t.Logf("%d MiB at most, %d honest calls, %d of them meanwhile, %d handlers at once", cost>>20,
-		r.calls.Load(), served, r.most.Load())
 }
+
+// letGo lets the handlers end that are stuck.
+func (a *arena) letGo() { a.released.Do(func() { close(a.release) }) }
 
 // used is what the process has of memory in use.
 func used() int64 {
@@ -141,7 +145,8 @@ func (a *arena) honest(conn *grpc.ClientConn, stop chan struct{}) error {
 }
 
 func (a *arena) register(r grpc.ServiceRegistrar) {
-	r.RegisterService(desc(), service{echo, a.counted(echoStream), a.counted(down)})
+	r.RegisterService(desc(), service{unary: echo, stream: a.counted(echoStream),
+		down: a.counted(down), plain: true, count: a.count})
 	r.RegisterService(&grpc.ServiceDesc{
 		ServiceName: "conform.Enemy", HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{StreamName: "Stuck", ServerStreams: true, ClientStreams: true,
@@ -157,12 +162,16 @@ func (a *arena) register(r grpc.ServiceRegistrar) {
 // counted counts the handlers that run.
 func (a *arena) counted(h func(grpc.ServerStream) error) func(grpc.ServerStream) error {
 	return func(s grpc.ServerStream) error {
-		n := a.now.Add(1)
-		defer a.now.Add(-1)
-		for most := a.most.Load(); n > most && !a.most.CompareAndSwap(most, n); {
-			most = a.most.Load()
-		}
+		a.count(1)
+		defer a.count(-1)
 		return h(s)
+	}
+}
+
+func (a *arena) count(change int32) {
+	n := a.now.Add(change)
+	for most := a.most.Load(); n > most && !a.most.CompareAndSwap(most, n); {
+		most = a.most.Load()
 	}
 }
 

@@ -35,7 +35,7 @@ func zipped(t *testing.T, b []byte) []byte {
 // TestGzip: a client that compresses is understood, and is answered compressed.
 func TestGzip(t *testing.T) {
 	value := []byte(strings.Repeat("compressible ", 10_000))
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		conn := r.dial(grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
 		for range 3 {
@@ -87,7 +87,7 @@ func TestEncodings(t *testing.T) {
 	garbage := append(raw.Prefix(true, 20), make([]byte, 20)...)
 	cut := zipped(t, make([]byte, 5000))
 	cut = append(raw.Prefix(true, uint32(len(cut)-5-4)), cut[5:len(cut)-4]...)
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{maxRecv: 1 << 20}, echoes)
 		c := r.raw(raw.Config{})
 		for _, test := range []struct {

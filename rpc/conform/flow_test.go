@@ -3,6 +3,7 @@ package conform
 import (
 	"bytes"
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -95,7 +96,7 @@ func TestWindows(t *testing.T) {
 
 // TestWindowTooLarge: a window beyond 2^31-1 is an error of the stream or of the connection.
 func TestWindowTooLarge(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		if k.name == "reference" {
 			return // grpc-go does not look
 		}
@@ -195,20 +196,84 @@ func TestBlockedSender(t *testing.T) {
 // TestTooMuch: a client that sends more than the windows allow is stopped.
 func TestTooMuch(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		s, _, _ := waiting()
-		r := start(t, k, options{maxRecv: 1 << 30}, s)
+		r := start(t, k, options{}, service{stream: func(s grpc.ServerStream) error {
+			<-s.Context().Done() // nothing is read
+			return s.Context().Err()
+		}})
 		c := r.raw(raw.Config{WriteTimeout: patience})
 		id := c.Open(raw.Request(streamMethod), false)
-		c.Data(id, false, raw.Prefix(false, 1<<30)) // the handler wants this message, and more
-		for range 1000 {
+		for range 3000 {
 			c.Data(id, false, make([]byte, 16<<10))
-			done := false
-			c.Look(func(s *raw.State) { done = s.Done(id) || s.Gone() })
-			if done {
-				break
-			}
 		}
 		r.wait(c, func(s *raw.State) bool { return s.Done(id) || s.Gone() })
 		c.Look(func(s *raw.State) { t.Log(s) })
+	})
+}
+
+// TestPadding: padding takes part in flow control, and its windows come back like those of data.
+func TestPadding(t *testing.T) {
+	const frames = 10_000
+	eachRaw(t, func(t *testing.T, k kind) {
+		r := start(t, k, options{}, echoes)
+		c := r.raw(raw.Config{WriteTimeout: patience})
+		r.wait(c, func(s *raw.State) bool { return s.SettingsAcks > 0 })
+		id := c.Open(raw.Request(streamMethod), false)
+		padded := slices.Concat([]byte{250}, raw.Message(nil), make([]byte, 250))
+		sent := 0
+		left := func(s *raw.State) int { // of the smaller window
+			initial := 65535
+			if n, ok := s.Settings[http2.SettingInitialWindowSize]; ok {
+				initial = int(n)
+			}
+			return min(initial+s.Granted[id], 65535+s.Granted[0]) - sent
+		}
+		for range frames {
+			r.wait(c, func(s *raw.State) bool { return left(s) >= len(padded) })
+			c.Frame(http2.FrameData, http2.FlagDataPadded, id, padded)
+			sent += len(padded)
+		}
+		c.Data(id, true, nil)
+		if s := r.stream(c, id); s.Field("grpc-status") != "0" || len(s.Data) != 5*frames {
+			t.Errorf("%v", &s)
+		}
+	})
+}
+
+// TestChatter: many small messages one after the other, each of which lets the client measure the
+// line and give small windows back, are no nuisance.
+func TestChatter(t *testing.T) {
+	const messages = 15_000
+	eachRaw(t, func(t *testing.T, k kind) {
+		r := start(t, k, options{}, echoes)
+		conn := r.dial()
+		s := r.both(r.within(), conn)
+		for range messages {
+			r.send(s, nil)
+			r.recv(s)
+		}
+		for range messages {
+			if _, err := r.call(conn, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.send(s, nil)
+		r.recv(s) // it is the same connection still
+	})
+}
+
+// TestRefusals: requests that are refused while they still come are no nuisance either.
+func TestRefusals(t *testing.T) {
+	eachRaw(t, func(t *testing.T, k kind) {
+		r := start(t, k, options{maxRecv: 1 << 20}, echoes)
+		conn := r.dial()
+		s := r.both(r.within(), conn)
+		large := make([]byte, 4<<20)
+		for range 300 {
+			if _, err := r.call(conn, large); status.Code(err) != codes.ResourceExhausted {
+				t.Fatal(err)
+			}
+		}
+		r.send(s, nil)
+		r.recv(s) // it is the same connection still
 	})
 }

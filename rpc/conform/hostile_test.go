@@ -45,7 +45,7 @@ var pinged = options{interval: time.Second, lastCall: time.Second, maxStreams: 1
 func TestHostile(t *testing.T) {
 	all := slices.Concat(floods, streamAttacks, headerAttacks, windowAttacks, bodyAttacks,
 		beginnings)
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		for _, a := range all {
 			if a.only == "" || a.only == k.name {
 				t.Run(a.name, func(t *testing.T) { defend(t, k, a) })
@@ -155,6 +155,7 @@ var streamAttacks = []attack{
 			c.Reset(c.Open(raw.Request(stuckMethod), true), http2.ErrCodeCancel)
 		})
 		a.few(100)
+		a.letGo()
 		a.alive(c)
 	}},
 	{name: "rapid reset without a limit", run: func(a *arena) {
@@ -185,6 +186,7 @@ var streamAttacks = []attack{
 			}
 		})
 		a.few(100)
+		a.letGo()
 		a.alive(c)
 	}},
 	{name: "more streams than allowed", options: options{maxStreams: 100}, run: func(a *arena) {

@@ -215,8 +215,8 @@ func TestReservedMetadata(t *testing.T) {
 	})
 }
 
-// TestListLimitOfClient: a server does not send a longer list of headers than the client takes; the
-// stream ends all the same.
+// TestListLimitOfClient: what a client says of the longest list of headers that it takes is advice.
+// The stream ends, with the list or without it.
 func TestListLimitOfClient(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, service{unary: mirror})
@@ -226,16 +226,7 @@ func TestListLimitOfClient(t *testing.T) {
 			id := c.Open(raw.Request(unaryMethod, raw.Field("x-a", strings.Repeat("a", n))), false)
 			c.Data(id, true, raw.Message(nil))
 			s := r.stream(c, id)
-			for _, block := range s.Blocks {
-				size := uint32(0)
-				for _, f := range block {
-					size += f.Size()
-				}
-				if size > 1000 {
-					t.Errorf("a list of %d bytes came: %.200v", size, block)
-				}
-			}
-			if ok := s.Field("grpc-status") == "0"; ok != (n == 10) {
+			if n == 10 && s.Field("grpc-status") != "0" || s.Malformed != nil {
 				t.Errorf("%d bytes: %v", n, &s)
 			}
 		}
@@ -245,7 +236,7 @@ func TestListLimitOfClient(t *testing.T) {
 // TestListLimitOfServer: a list of headers that is longer than the server's limit comes to no
 // handler, and one within it does. What the server does not announce is 16 MiB, as of grpc-go.
 func TestListLimitOfServer(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		probe := r.raw(raw.Config{})
 		r.wait(probe, func(s *raw.State) bool { return s.SettingsAcks > 0 })

@@ -48,7 +48,7 @@ func tooMany(r *rig, c *raw.Conn) {
 // TestTooManyPings: etcd's policy (at most one ping in five seconds, none without a stream) is kept
 // as grpc-go's server keeps it.
 func TestTooManyPings(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{minTime: 5 * time.Second}, echoes)
 		idle := r.raw(raw.Config{})
 		if n := pingUntil(r, idle, 20); n < strikes || n > strikes+1 {
@@ -68,7 +68,7 @@ func TestTooManyPings(t *testing.T) {
 // answers of the server, which set the count back.
 func TestPingsAllowed(t *testing.T) {
 	const often = 20 * time.Millisecond
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{minTime: often}, echoes)
 		slow := r.raw(raw.Config{})
 		slow.Open(raw.Request(streamMethod), false)
@@ -137,7 +137,7 @@ func TestServerPings(t *testing.T) {
 
 // TestPingData: the answer to a ping carries its bytes; settings are acknowledged once each.
 func TestPingData(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{minTime: time.Nanosecond}, echoes)
 		conn := r.dial()
 		s := r.both(r.within(), conn)

@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/rpc/conform/raw"
-	"github.com/cairnkv/cairn/server/listen"
 )
 
 // patience is how long a test waits for what must come. It decides nothing but when to give up.
@@ -53,11 +53,22 @@ type kind struct {
 	open func(options) door
 }
 
-var kinds = []kind{{"reference", openReference}}
+var (
+	kinds = []kind{{"reference", openReference}, {"cairn", openCairn}}
+	// rawKinds are for services that are plain.
+	rawKinds = append(kinds[:len(kinds):len(kinds)], kind{"raw", openRaw})
+)
 
 // each runs a test against each kind.
 func each(t *testing.T, test func(t *testing.T, k kind)) {
 	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { test(t, k) })
+	}
+}
+
+// eachRaw runs it against the product's raw methods too.
+func eachRaw(t *testing.T, test func(t *testing.T, k kind)) {
+	for _, k := range rawKinds {
 		t.Run(k.name, func(t *testing.T) { test(t, k) })
 	}
 }
@@ -67,7 +78,7 @@ type reference struct{ *grpc.Server }
 
 func openReference(o options) door {
 	var opts []grpc.ServerOption
-	opts = append(opts, grpc.Creds(listen.Credentials()), grpc.WaitForHandlers(true),
+	opts = append(opts, grpc.Creds(shaken{insecure.NewCredentials()}), grpc.WaitForHandlers(true),
 		grpc.ConnectionTimeout(connectionTimeout))
 	if o.maxRecv > 0 {
 		opts = append(opts, grpc.MaxRecvMsgSize(o.maxRecv))
@@ -99,6 +110,9 @@ type service struct {
 	unary  func(context.Context, *wrapperspb.BytesValue) (*wrapperspb.BytesValue, error)
 	stream func(grpc.ServerStream) error
 	down   func(grpc.ServerStream) error
+	// plain says that the handlers are echo, echoStream and down, so that others may do that too.
+	plain bool
+	count func(int32) // is told of streams that begin (1) and end (-1); nil: nobody is
 }
 
 // The methods of conform.Test.
@@ -129,7 +143,7 @@ func echoStream(s grpc.ServerStream) error {
 	}
 }
 
-var echoes = service{unary: echo, stream: echoStream}
+var echoes = service{unary: echo, stream: echoStream, down: down, plain: true}
 
 // desc describes conform.Test as protoc's generated code would.
 func desc() *grpc.ServiceDesc {
@@ -202,7 +216,8 @@ func (r *rig) stop() {
 	r.door.Stop()
 	select {
 	case err := <-r.served:
-		if err != nil && !errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) {
+		if err != nil && !errors.Is(err, grpc.ErrServerStopped) &&
+			!errors.Is(err, rpc.ErrStopped) {
 			r.t.Errorf("Serve: %v", err)
 		}
 		r.served <- err
@@ -339,7 +354,7 @@ type httpKind struct {
 	serve func(t *testing.T, l net.Listener, h http.Handler)
 }
 
-var httpKinds = []httpKind{{"reference", deviations, serveNetHTTP}}
+var httpKinds = []httpKind{{"reference", deviations, serveNetHTTP}, {"cairn", nil, serveCairn}}
 
 func serveNetHTTP(t *testing.T, l net.Listener, h http.Handler) {
 	var protocols http.Protocols

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/credentials"
 )
 
 // certificates returns a server's and a client's side of TLS; each has a certificate that the other
@@ -133,3 +134,19 @@ func (s *secured) Close() error {
 	s.working.Wait()
 	return err
 }
+
+// shaken are the credentials of a server whose connections have shaken hands already.
+type shaken struct {
+	credentials.TransportCredentials
+}
+
+func (s shaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if secured, ok := conn.(*tls.Conn); ok {
+		return conn, credentials.TLSInfo{State: secured.ConnectionState(),
+			CommonAuthInfo: credentials.CommonAuthInfo{
+				SecurityLevel: credentials.PrivacyAndIntegrity}}, nil
+	}
+	return s.TransportCredentials.ServerHandshake(conn)
+}
+
+func (s shaken) Clone() credentials.TransportCredentials { return s }

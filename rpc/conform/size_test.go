@@ -30,7 +30,7 @@ func filled(n int) []byte {
 // on unary calls and on streams, and the connection goes on.
 func TestReceiveLimit(t *testing.T) {
 	const limit = 1 << 20
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{maxRecv: limit}, echoes)
 		conn := r.dial(grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(64<<20),
 			grpc.MaxCallRecvMsgSize(64<<20)))
@@ -83,7 +83,7 @@ func TestSendLimit(t *testing.T) {
 // TestLarge sends messages that are much larger than any window, both ways, on several streams of
 // one connection at once.
 func TestLarge(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		for _, secure := range []bool{false, true} {
 			r := start(t, k, options{maxRecv: 64 << 20, secure: secure}, echoes)
 			conn := r.dial(grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64 << 20)))
@@ -112,7 +112,7 @@ func TestLarge(t *testing.T) {
 func TestPieces(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
 		r := start(t, k, options{}, echoes)
 		c := r.raw(raw.Config{})

@@ -109,7 +109,7 @@ func TestStatusOnWire(t *testing.T) {
 
 // TestUnknownMethods: grpc-go's words for what is not there.
 func TestUnknownMethods(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		conn := r.dial()
 		for path, want := range map[string]string{
@@ -147,7 +147,7 @@ func TestUnknownMethods(t *testing.T) {
 // TestContentTypes: what is gRPC is served under the name that the client gave it; what is not, is
 // refused and comes to no handler.
 func TestContentTypes(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		c := r.raw(raw.Config{})
 		for kind, want := range map[string]string{

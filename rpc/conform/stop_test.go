@@ -18,7 +18,7 @@ import (
 // TestDrain: a server that drains takes leave, refuses new streams, lets those under way go on to
 // their end, and then closes the connection.
 func TestDrain(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		c := r.raw(raw.Config{})
 		old := c.Open(raw.Request(streamMethod), false)
@@ -98,7 +98,7 @@ func TestDrainInTime(t *testing.T) {
 // TestDrainNew: streams that come while a server drains are not answered, or in full; a client of
 // grpc-go loses no call by it.
 func TestDrainNew(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		conn := r.dial()
 		if _, err := r.call(conn, nil); err != nil {
@@ -167,7 +167,7 @@ func TestStop(t *testing.T) {
 
 // TestStopWhileBusy stops a server in the middle of calls: each succeeds or fails, none hangs.
 func TestStopWhileBusy(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		const clients = 8
 		var calls atomic.Int32
@@ -198,7 +198,7 @@ func TestStopWhileBusy(t *testing.T) {
 
 // TestServeTwo: a server serves several listeners, and none after it was stopped.
 func TestServeTwo(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {

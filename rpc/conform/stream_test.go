@@ -309,7 +309,7 @@ func TestMaxStreams(t *testing.T) {
 // TestManyStreams exchanges messages on many streams of one connection at once, in both directions
 // at the same time.
 func TestManyStreams(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
+	eachRaw(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, echoes)
 		conn := r.dial()
 		errs := make(chan error)

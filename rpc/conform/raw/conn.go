@@ -88,6 +88,7 @@ func Dial(ctx context.Context, addr string, conf Config) (*Conn, error) {
 	c := &Conn{net: conn, conf: conf, done: make(chan struct{}), next: 1}
 	c.changed = sync.NewCond(&c.mu)
 	c.state.Streams = make(map[uint32]*Stream)
+	c.state.Granted = make(map[uint32]int)
 	c.state.Settings = make(map[http2.SettingID]uint32)
 	c.out = bufio.NewWriterSize(conn, outBytes)
 	c.framer = http2.NewFramer(c.out, conn)

@@ -20,10 +20,11 @@ type State struct {
 	LastPong     [8]byte
 	GoAways      []GoAway
 	Streams      map[uint32]*Stream
-	Resets       int // of all streams, also when they are only counted
-	Ends         int // streams that ended without a reset
-	DataBytes    int // of all streams
-	Grants       int // WINDOW_UPDATE frames
+	Resets       int            // of all streams, also when they are only counted
+	Ends         int            // streams that ended without a reset
+	DataBytes    int            // of all streams
+	Grants       int            // WINDOW_UPDATE frames
+	Granted      map[uint32]int // bytes of them by stream, or of stream 0 alone if streams are counted
 	Closed       error
 }
 
@@ -121,6 +122,9 @@ func (s *State) take(frame http2.Frame, count bool) {
 		s.GoAways = append(s.GoAways, GoAway{f.LastStreamID, f.ErrCode, string(f.DebugData())})
 	case *http2.WindowUpdateFrame:
 		s.Grants++
+		if !count || id == 0 {
+			s.Granted[id] += int(f.Increment)
+		}
 	case *http2.MetaHeadersFrame:
 		ended = f.StreamEnded()
 		if !count {
