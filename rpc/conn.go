@@ -61,6 +61,7 @@ type conn struct {
 	woken    bool // wake has a token
 	dirty    bool // is in the server's list of corked connections
 	excuses  int  // frames of headers and data that went out, less the pings that came
+	earned   int  // patience for what was answered since the last batch
 	dead     bool // nothing can be sent any more
 	drain    drainState
 	due      time.Time // of the earliest deadline; zero: none
@@ -151,6 +152,8 @@ func (c *conn) readBatch() error {
 		c.out.room.Wait()
 	}
 	c.reading = true
+	c.patience.forgive(c.earned)
+	c.earned = 0
 	c.mu.Unlock()
 	err = c.handleAll()
 	c.mu.Lock()
@@ -416,8 +419,8 @@ func (p *patience) use(now time.Time) error {
 	return &connError{http2.ErrCodeEnhanceYourCalm, "too many frames that ask for nothing"}
 }
 
-// forgive gives one back.
-func (p *patience) forgive() { p.left = min(p.left+1, nuisances) }
+// forgive gives n back.
+func (p *patience) forgive(n int) { p.left = min(p.left+n, nuisances) }
 
 // directWriter writes to a socket without waiting for it.
 type directWriter struct {

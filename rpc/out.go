@@ -218,6 +218,7 @@ func (c *conn) work() {
 // emit sends a piece of a stream's data, prefix and body in a row, as far as the windows and the
 // room allow; the rest waits in the stream's queue. mu is held.
 func (c *conn) emit(s *stream, prefix, body []byte) {
+	c.earned += messageForgives
 	for len(s.queue) == 0 && len(prefix)+len(body) > 0 {
 		n := min(len(prefix)+len(body), c.allowance(s))
 		if n <= 0 {

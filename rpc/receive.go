@@ -214,14 +214,23 @@ func (c *conn) onData(f *frame) error {
 	}
 	end := f.flags.Has(http2.FlagDataEndStream)
 	s := c.find(f.stream)
-	if s == nil || s.halved {
-		if err := c.patience.use(c.now); err != nil {
-			return err
-		}
+	switch {
+	case s == nil && n >= smallBytes:
+		// It was under way when the stream ended, as the rest of a request that was refused.
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.out.buf = appendRST(c.out.buf, f.stream, http2.ErrCodeStreamClosed)
+		return nil
+	case s == nil || s.halved:
 		return &streamError{f.stream, http2.ErrCodeStreamClosed}
 	}
 	if s.credit -= n; s.credit < 0 {
 		return &streamError{f.stream, http2.ErrCodeFlowControl}
+	}
+	if padding := int(n) - len(f.payload); padding > 0 {
+		c.mu.Lock()
+		s.giveBack(padding)
+		c.mu.Unlock()
 	}
 	if len(f.payload) == 0 && !end {
 		return c.patience.use(c.now)
@@ -245,7 +254,7 @@ func (c *conn) onWindowUpdate(f *frame) error {
 		return &connError{http2.ErrCodeFrameSize, "WINDOW_UPDATE of a wrong length"}
 	}
 	n := int64(binary.BigEndian.Uint32(f.payload) & (1<<31 - 1))
-	if n < windowUpdateBytes {
+	if n < smallBytes {
 		if err := c.patience.use(c.now); err != nil {
 			return err
 		}
