@@ -45,7 +45,6 @@ type conn struct {
 	sawClient bool      // SETTINGS came
 
 	lastRead atomic.Int64 // Unix time in ns
-	answered atomic.Int64 // streams that were answered to their end, since patience asked
 
 	// mu guards what follows, and what says so in stream and its kinds. It is held for moments.
 	mu       sync.Mutex
@@ -62,6 +61,7 @@ type conn struct {
 	woken    bool // wake has a token
 	dirty    bool // is in the server's list of corked connections
 	excuses  int  // frames of headers and data that went out, less the pings that came
+	earned   int  // patience for what was answered since the last batch
 	dead     bool // nothing can be sent any more
 	drain    drainState
 	due      time.Time // of the earliest deadline; zero: none
@@ -152,6 +152,8 @@ func (c *conn) readBatch() error {
 		c.out.room.Wait()
 	}
 	c.reading = true
+	c.patience.forgive(c.earned)
+	c.earned = 0
 	c.mu.Unlock()
 	err = c.handleAll()
 	c.mu.Lock()
@@ -284,13 +286,13 @@ func (c *conn) handle(f *frame) error {
 		if len(f.payload) < 8 {
 			return &connError{http2.ErrCodeFrameSize, "GOAWAY too short"}
 		}
-		return c.annoyed()
+		return c.patience.use(c.now)
 	case http2.FramePriority:
 		return c.onPriority(f)
 	case http2.FramePushPromise:
 		return protocolError("clients do not push")
 	}
-	return c.annoyed() // unknown kinds are ignored (RFC 9113, 4.1)
+	return c.patience.use(c.now) // unknown kinds are ignored (RFC 9113, 4.1)
 }
 
 func (c *conn) onPriority(f *frame) error {
@@ -303,7 +305,7 @@ func (c *conn) onPriority(f *frame) error {
 	if err := checkDependency(f.stream, f.payload); err != nil {
 		return err
 	}
-	return c.annoyed()
+	return c.patience.use(c.now)
 }
 
 func (c *conn) onSettings(f *frame) error {
@@ -315,7 +317,7 @@ func (c *conn) onSettings(f *frame) error {
 		if len(f.payload) != 0 {
 			return &connError{http2.ErrCodeFrameSize, "SETTINGS acknowledged with a payload"}
 		}
-		return c.annoyed()
+		return c.patience.use(c.now)
 	case len(f.payload)%6 != 0:
 		return &connError{http2.ErrCodeFrameSize, "SETTINGS of a wrong length"}
 	}
@@ -329,7 +331,7 @@ func (c *conn) onSettings(f *frame) error {
 		}
 	}
 	c.out.buf = appendFrameHeader(c.out.buf, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
-	return c.annoyed()
+	return c.patience.use(c.now)
 }
 
 // set takes one setting of the client; mu is held.
@@ -368,7 +370,7 @@ func (c *conn) onPing(f *frame) error {
 			c.goAwayNow()
 		}
 		c.mu.Unlock()
-		return c.annoyed()
+		return c.patience.use(c.now)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -393,7 +395,7 @@ func (c *conn) checkPing() error {
 			return &connError{http2.ErrCodeEnhanceYourCalm, "too_many_pings"}
 		}
 	}
-	return c.annoyed()
+	return c.patience.use(c.now)
 }
 
 // patience is what a connection has with frames that bring nothing on.
@@ -404,21 +406,21 @@ type patience struct {
 
 func (p *patience) init(now time.Time) { p.left, p.at = nuisances, now }
 
-// annoyed takes one from the patience; with none left the connection ends. The reader's; conn.mu
-// may be held or not.
-func (c *conn) annoyed() error {
-	p := &c.patience
+// use takes one; with none left the connection ends.
+func (p *patience) use(now time.Time) error {
 	if p.left--; p.left > 0 {
 		return nil
 	}
-	p.left += int(min(c.now.Sub(p.at), time.Minute).Seconds() * nuisanceRate)
-	p.left += int(c.answered.Swap(0))
+	p.left += int(min(now.Sub(p.at), time.Minute).Seconds() * nuisanceRate)
 	p.left = min(p.left, nuisances)
-	if p.at = c.now; p.left > 0 {
+	if p.at = now; p.left > 0 {
 		return nil
 	}
 	return &connError{http2.ErrCodeEnhanceYourCalm, "too many frames that ask for nothing"}
 }
+
+// forgive gives n back.
+func (p *patience) forgive(n int) { p.left = min(p.left+n, nuisances) }
 
 // directWriter writes to a socket without waiting for it.
 type directWriter struct {

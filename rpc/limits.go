@@ -35,9 +35,11 @@ const (
 
 	// nuisances is how many frames that bring nothing on (resets of what was just asked, settings,
 	// priorities, empty data) a client may send in a row; they are forgiven at nuisanceRate per
-	// second, and one for each request that it lets the server answer.
-	nuisances    = 10_000
-	nuisanceRate = 200
+	// second, one for each request that it lets the server answer, and messageForgives for each
+	// message that is sent to it: a client may give the two windows of each back at once.
+	nuisances       = 10_000
+	nuisanceRate    = 200
+	messageForgives = 2
 
 	// maxPingStrikes is how many pings may come too early (grpc-go's keepalive enforcement).
 	maxPingStrikes = 2
@@ -63,5 +65,6 @@ const (
 	idlePingTime = 2 * time.Hour
 )
 
-// windowUpdateBytes is the least a WINDOW_UPDATE should be worth to be no nuisance.
-const windowUpdateBytes = 256
+// smallBytes is the least that a WINDOW_UPDATE has to be worth, and data of a stream that has ended
+// has to bring, to be no nuisance.
+const smallBytes = 256

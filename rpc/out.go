@@ -239,6 +239,7 @@ func (c *conn) work() {
 // room allow; the rest waits in the stream's queue. mu is held.
 func (c *conn) emit(s *stream, prefix, body []byte) {
 	c.out.open()
+	c.earned += messageForgives
 	for len(s.queue) == 0 && len(prefix)+len(body) > 0 {
 		n := min(len(prefix)+len(body), c.allowance(s))
 		if n <= 0 {

@@ -196,7 +196,7 @@ func (c *conn) refuse(id uint32, h *head, end bool, st *status.Status) error {
 	if !end {
 		c.out.buf = appendRST(c.out.buf, id, http2.ErrCodeNo)
 	}
-	return c.annoyed()
+	return c.patience.use(c.now)
 }
 
 // onData takes a piece of a request's body.
@@ -214,17 +214,26 @@ func (c *conn) onData(f *frame) error {
 	}
 	end := f.flags.Has(http2.FlagDataEndStream)
 	s := c.find(f.stream)
-	if s == nil || s.halved {
-		if err := c.annoyed(); err != nil {
-			return err
-		}
+	switch {
+	case s == nil && n >= smallBytes:
+		// It was under way when the stream ended, as the rest of a request that was refused.
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.out.buf = appendRST(c.out.buf, f.stream, http2.ErrCodeStreamClosed)
+		return nil
+	case s == nil || s.halved:
 		return &streamError{f.stream, http2.ErrCodeStreamClosed}
 	}
 	if s.credit -= n; s.credit < 0 {
 		return &streamError{f.stream, http2.ErrCodeFlowControl}
 	}
+	if padding := int(n) - len(f.payload); padding > 0 {
+		c.mu.Lock()
+		s.giveBack(padding)
+		c.mu.Unlock()
+	}
 	if len(f.payload) == 0 && !end {
-		return c.annoyed()
+		return c.patience.use(c.now)
 	}
 	return c.onBody(s, f.payload, end)
 }
@@ -245,8 +254,8 @@ func (c *conn) onWindowUpdate(f *frame) error {
 		return &connError{http2.ErrCodeFrameSize, "WINDOW_UPDATE of a wrong length"}
 	}
 	n := int64(binary.BigEndian.Uint32(f.payload) & (1<<31 - 1))
-	if n < windowUpdateBytes {
-		if err := c.annoyed(); err != nil {
+	if n < smallBytes {
+		if err := c.patience.use(c.now); err != nil {
 			return err
 		}
 	}
@@ -302,7 +311,7 @@ func (c *conn) onReset(f *frame) error {
 		c.remove(s)
 	}
 	c.mu.Unlock()
-	return c.annoyed()
+	return c.patience.use(c.now)
 }
 
 // resetStream ends a stream for an error of the client's.
@@ -314,5 +323,5 @@ func (c *conn) resetStream(id uint32, code http2.ErrCode) error {
 	}
 	c.out.buf = appendRST(c.out.buf, id, code)
 	c.mu.Unlock()
-	return c.annoyed()
+	return c.patience.use(c.now)
 }

@@ -155,7 +155,7 @@ func (c *conn) sendEnd(s *stream) {
 		c.out.buf = appendHeaders(c.out.buf, s.id, b, true)
 	}
 	c.excuses++
-	c.answered.Add(1)
+	c.earned++
 	if !s.halved {
 		// The client need not go on (RFC 9113, 8.1).
 		c.out.buf = appendRST(c.out.buf, s.id, http2.ErrCodeNo)

@@ -65,7 +65,7 @@ var callBans = []callBan{
 	{"net/http", []string{"Handle", "HandleFunc", "DefaultServeMux", "ListenAndServe", "Serve"},
 		nil, false, "there is no global mux: make a ServeMux and a Server with timeouts"},
 	{"google.golang.org/grpc/grpclog", []string{"SetLoggerV2", "SetLogger"},
-		[]string{"cli", "cmd"}, false,
+		[]string{"cli", "cmd", "rpc/conform"}, false,
 		"there is no global logger"},
 }
 

@@ -45,12 +45,13 @@ var layers = []layer{
 		"command-line tools and the load generator are clients"},
 	{"main", []string{"cmd"},
 		"main picks the verb"},
-	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint"},
+	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint", "rpc/conform"},
 		"tests of the whole look at everything and nothing looks at them"},
 }
 
 // testTrees are directories that hold tests alone; the rules for tests hold in them.
-var testTrees = []string{"e2e", "check", "sim", "difftest", "internal/lint", "vfs/vfstest"}
+var testTrees = []string{"e2e", "check", "sim", "difftest", "internal/lint", "vfs/vfstest",
+	"rpc/conform"}
 
 // closed lists packages below the doors that a package above must not import although they are
 // lower: the door's backend stands between.
@@ -65,16 +66,18 @@ var closed = []struct {
 		"tools are clients: they go through the API, or read files with the packages of the files"},
 }
 
-// rank returns the line of dir and the entry of the line that holds it; -1 if it is not on the map.
+// rank returns the line of dir and the entry of the line that holds it, which is the longest that
+// does; -1 if it is not on the map.
 func rank(dir string) (line int, entry string) {
+	line = -1
 	for i, l := range layers {
 		for _, p := range l.packages {
-			if dir == p || p != "." && strings.HasPrefix(dir, p+"/") {
-				return i, p
+			if (dir == p || p != "." && strings.HasPrefix(dir, p+"/")) && len(p) > len(entry) {
+				line, entry = i, p
 			}
 		}
 	}
-	return -1, ""
+	return line, entry
 }
 
 // internalDir turns an import path into a directory of this module.
