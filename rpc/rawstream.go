@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"sync"
@@ -278,7 +279,7 @@ func (s *Stream) sendFirst() {
 	s.sendHead(nil)
 }
 
-// Finish ends the stream with a status, not nil, behind what was sent.
+// Finish ends the stream with a status, nil being OK, behind what was sent.
 func (s *Stream) Finish(st *status.Status) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
@@ -286,11 +287,18 @@ func (s *Stream) Finish(st *status.Status) {
 	s.conn.appended()
 }
 
-// Status is what the stream was ended with from this side, or by its deadline; nil if it was not.
-func (s *Stream) Status() *status.Status {
+// Status is what the stream was ended with from this side, or by its deadline; nil is OK. finished is
+// false if it was not.
+func (s *Stream) Status() (st *status.Status, finished bool) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
-	return s.state
+	return s.state, s.closing
+}
+
+// Go calls run on a goroutine of its own, with a context that ends with the connection at the
+// latest. Stop waits for it.
+func (s *Stream) Go(run func(ctx context.Context)) {
+	s.conn.srv.handlers.Go(func() { run(s.conn.ctx) })
 }
 
 // Over says whether the stream has ended.

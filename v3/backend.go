@@ -104,6 +104,10 @@ type Leases interface {
 	// KeepAlive starts the lease's time anew and returns its time to live in seconds.
 	// cairn.ErrLeaseNotFound if there is none.
 	KeepAlive(ctx context.Context, id cairn.LeaseID) (ttl int64, err error)
+	// TryKeepAlive is KeepAlive without waiting: it calls done, once and from any goroutine,
+	// without blocking it. ok is false if it would have to wait for more than a read point, or for
+	// another member: then done is not called.
+	TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)) (ok bool)
 	// TimeToLive describes a lease, with its keys if they are asked for.
 	// cairn.ErrLeaseNotFound if there is none.
 	TimeToLive(ctx context.Context, id cairn.LeaseID, keys bool) (Lease, error)

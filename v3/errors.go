@@ -3,7 +3,6 @@ package v3
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -54,25 +53,4 @@ func malformedInStream(err error) error {
 func notYet(what string) error {
 	return status.Errorf(codes.Unimplemented,
 		"cairn: %s is not implemented in this version; nothing was changed", what)
-}
-
-// clientEnded says whether a stream's error is only the client's way to end it (etcd v3rpc/util.go,
-// isClientCtxErr).
-func clientEnded(st *stream, err error) bool {
-	if st.ctx.Err() != nil {
-		return true
-	}
-	s, ok := status.FromError(err)
-	if !ok {
-		return false
-	}
-	switch s.Code() {
-	case codes.Canceled, codes.DeadlineExceeded:
-		return true
-	case codes.Unavailable:
-		text := s.Message()
-		return text == "client disconnected" ||
-			strings.HasPrefix(text, "stream error: ") && strings.HasSuffix(text, "; CANCEL")
-	}
-	return false
 }

@@ -142,6 +142,16 @@ func (b *fakeBackend) KeepAlive(ctx context.Context, id int64) (int64, error) {
 	return 60, b.err
 }
 
+func (b *fakeBackend) TryKeepAlive(
+	id int64, done func(int64, error),
+) bool {
+	if b.keepAlive != nil || b.err != nil {
+		return false
+	}
+	done(60, nil)
+	return true
+}
+
 func (b *fakeBackend) TimeToLive(context.Context, int64, bool) (Lease, error) {
 	return Lease{TTL: 30, Granted: 60, Keys: [][]byte{[]byte("k")}}, b.err
 }

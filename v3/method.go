@@ -173,12 +173,3 @@ func (d *Door) serveStream(st *stream, serve func(*stream) error) error {
 	}
 	return serve(st)
 }
-
-// streamBroke counts and logs a stream that ended by another cause than the client's will.
-func (d *Door) streamBroke(st *stream, direction, api string, err error) {
-	if clientEnded(st, err) {
-		return
-	}
-	d.opts.Hooks.StreamFailed(direction, api)
-	d.opts.Log.Warn("stream to a client broke", "api", api, "direction", direction, "error", err)
-}

@@ -70,7 +70,7 @@ func (c *rawCall) finish(err error) { c.stream.Finish(status.Convert(statusOf(er
 func (c *rawCall) end(canceled error) {
 	c.door.leader.remove(c)
 	code := codeOf(canceled)
-	if st := c.stream.Status(); st != nil {
+	if st, finished := c.stream.Status(); finished {
 		code = st.Code()
 	}
 	c.door.opts.Hooks.Handled(c.method, code, c.door.opts.Clock.Since(c.start))

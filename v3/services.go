@@ -28,7 +28,7 @@ func (d *Door) addServices() {
 	lease := d.addService(pb.Lease_ServiceDesc.ServiceName, file)
 	lease.unary("LeaseGrant", decodeAs[pb.LeaseGrantRequest], d.serveLeaseGrant)
 	lease.unary("LeaseRevoke", decodeAs[pb.LeaseRevokeRequest], d.serveLeaseRevoke)
-	lease.stream("LeaseKeepAlive", BidiStream, d.serveLeaseKeepAlive)
+	lease.rawStream("LeaseKeepAlive", d.openKeepAlive)
 	cold(lease, "LeaseTimeToLive", d.serveLeaseTimeToLive)
 	cold(lease, "LeaseLeases", d.serveLeaseLeases)
 
