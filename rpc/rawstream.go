@@ -287,8 +287,8 @@ func (s *Stream) Finish(st *status.Status) {
 	s.conn.appended()
 }
 
-// Status is what the stream was ended with from this side, or by its deadline; nil is OK. finished is
-// false if it was not.
+// Status is what the stream was ended with from this side, or by its deadline; nil is OK. finished
+// is false if it was not.
 func (s *Stream) Status() (st *status.Status, finished bool) {
 	s.conn.mu.Lock()
 	defer s.conn.mu.Unlock()
