@@ -317,10 +317,22 @@ func (c *Call) Begin(size int) error {
 	return c.write(prefix)
 }
 
-// Write sends a part of the answer. It blocks until the client takes it. The error says that nobody
-// waits for it.
+// Write sends a part of the answer. It blocks until the client takes it, but no longer than stallTime
+// for each part: what is sent may be pinned. The error says that nobody waits for it any more.
 func (c *Call) Write(b []byte) (int, error) {
-	if err := c.write(b); err != nil {
+	cn := c.conn
+	cn.mu.Lock()
+	asked := c.deadline
+	stall := cn.srv.opts.Clock.Now().Add(stallTime)
+	if asked.IsZero() || stall.Before(asked) {
+		cn.endAt(&c.stream, stall)
+	}
+	cn.mu.Unlock()
+	err := c.write(b)
+	cn.mu.Lock()
+	c.deadline = asked
+	cn.mu.Unlock()
+	if err != nil {
 		return 0, err
 	}
 	return len(b), nil

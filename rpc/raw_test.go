@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"github.com/cairnkv/cairn/clock"
 )
 
 // rawClient speaks frames, and says what no client library would.
@@ -466,6 +468,41 @@ func TestRepeatedHeads(t *testing.T) {
 			c.ask(id, []string{"Now", "Later"}[j%2], fmt.Sprint(id), more...)
 			c.expect(id, fmt.Sprint(id))
 			id += 2
+		}
+	}
+}
+
+// An answer that its client does not take is given up after a while, for what it reads is pinned.
+func TestStalledPieces(t *testing.T) {
+	clk := clock.NewManual(time.Unix(1e9, 0))
+	s := New(Options{Clock: clk})
+	ended := make(chan error, 1)
+	s.Unary(echoService, "Pieces", func(c *Call) {
+		c.Go(func(c *Call) {
+			err := c.Begin(1 << 20)
+			for err == nil {
+				_, err = c.Write(make([]byte, 64<<10))
+			}
+			c.End(err)
+			ended <- err
+		})
+	})
+	c := start(t, s).raw(t)
+	c.ask(1, "Pieces", "x")
+	c.read(func() bool { return len(c.of(1).data) == defaultWindow })
+	poll := time.NewTicker(time.Millisecond)
+	defer poll.Stop()
+	for {
+		select {
+		case err := <-ended:
+			if a := c.end(1); err == nil || !a.reset {
+				t.Errorf("%v, %+v", err, a.code)
+			}
+			return
+		case <-poll.C:
+			clk.Advance(time.Second)
+		case <-time.After(testTimeout):
+			t.Fatal("the call holds on to what it reads")
 		}
 	}
 }

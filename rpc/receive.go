@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
@@ -152,12 +153,7 @@ func (c *conn) begin(id uint32, h *head, end bool) error {
 	s.window = c.out.initial
 	c.streams[id] = s
 	if h.timed && h.grpc {
-		s.deadline = c.now.Add(h.timeout)
-		if c.due.IsZero() || s.deadline.Before(c.due) {
-			c.due = s.deadline
-			c.woken = true
-			c.poke() // the writer keeps the time
-		}
+		c.endAt(s, c.now.Add(h.timeout))
 	}
 	c.mu.Unlock()
 	s.sink.begin()
@@ -165,6 +161,16 @@ func (c *conn) begin(id uint32, h *head, end bool) error {
 		s.sink.data(nil, true)
 	}
 	return nil
+}
+
+// endAt gives a stream a deadline; the writer keeps the time. mu is held.
+func (c *conn) endAt(s *stream, deadline time.Time) {
+	s.deadline = deadline
+	if c.due.IsZero() || deadline.Before(c.due) {
+		c.due = deadline
+		c.woken = true
+		c.poke()
+	}
 }
 
 // refuse answers a request with a status alone; nil: with HTTP's 415.
