@@ -317,8 +317,9 @@ func (c *Call) Begin(size int) error {
 	return c.write(prefix)
 }
 
-// Write sends a part of the answer. It blocks until the client takes it, but no longer than stallTime
-// for each part: what is sent may be pinned. The error says that nobody waits for it any more.
+// Write sends a part of the answer. It blocks until the client takes it, but no longer than
+// stallTime for each part: what is sent may be pinned. The error says that nobody waits for it any
+// more.
 func (c *Call) Write(b []byte) (int, error) {
 	cn := c.conn
 	cn.mu.Lock()
