@@ -53,6 +53,7 @@ type conn struct {
 	out      outbox
 	later    []*Call   // Call.Later was called
 	ready    []*Stream // Fill has to be called
+	running  int       // handlers on goroutines of their own, whatever became of their streams
 	long     int       // calls on goroutines of their own
 	longWait []*Call
 	buffered int  // bytes of requests that are kept
@@ -186,6 +187,14 @@ func (c *conn) handleAll() error {
 	c.to = copy(c.in, c.in[c.from:c.to])
 	c.from = 0
 	return nil
+}
+
+// spawn runs a handler on a goroutine of its own, which must take itself off c.running at its end.
+func (c *conn) spawn(run func()) {
+	c.mu.Lock()
+	c.running++
+	c.mu.Unlock()
+	c.srv.handlers.Go(run)
 }
 
 // returnWindow gives the client's window back what was read; mu is held.
