@@ -258,7 +258,7 @@ func (c *conn) flushLast() {
 	for c.out.writing {
 		c.out.room.Wait()
 	}
-	ok := c.flush()
+	ok := c.flush(closeTime)
 	c.mu.Unlock()
 	if half, can := c.nc.(interface{ CloseWrite() error }); ok && can && half.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, c.nc, connWindow) // until the deadline
