@@ -156,8 +156,8 @@ func (r *rawStream) Fill(room int) (more bool) {
 
 func (r *rawStream) Ended() { r.count(-1) }
 
-// TestEndBeforeBegin: a raw stream that is over before its receiver is there (its deadline was short)
-// ends as others do, and takes nobody with it.
+// TestEndBeforeBegin: a raw stream that is over before its receiver is there (its deadline was
+// short) ends as others do, and takes nobody with it.
 func TestEndBeforeBegin(t *testing.T) {
 	ended := make(chan struct{}, 2)
 	r := startWith(t, kind{"raw", openRaw}, options{}, func(s grpc.ServiceRegistrar) {
