@@ -72,7 +72,11 @@ func (c *Call) data(b []byte, end bool) {
 		b = c.buf
 	}
 	if len(b) >= prefixBytes {
-		if st := c.conn.srv.checkLength(b); st != nil {
+		st := c.conn.srv.checkLength(b)
+		if st == nil && len(b)-prefixBytes > int(binary.BigEndian.Uint32(b[1:])) {
+			st = errSeveral
+		}
+		if st != nil {
 			c.fail(st)
 			return
 		}
@@ -100,6 +104,9 @@ func (c *Call) keep(n int) bool {
 	c.giveBack(n)
 	return true
 }
+
+var errSeveral = status.New(codes.Internal, "cardinality violation: received multiple request "+
+	"messages for non-client-streaming RPC")
 
 var errTooMuch = status.New(codes.ResourceExhausted,
 	"grpc: the connection has too much of its requests under way; send less at once")
@@ -141,8 +148,7 @@ func oneMessage(b []byte) ([]byte, *status.Status) {
 	case len(rest) < n:
 		return nil, status.New(codes.Internal, "unexpected EOF")
 	case len(rest) > n:
-		return nil, status.New(codes.Internal, "cardinality violation: received multiple request "+
-			"messages for non-client-streaming RPC")
+		return nil, errSeveral
 	default:
 		return rest, nil
 	}

@@ -53,6 +53,7 @@ type conn struct {
 	out      outbox
 	later    []*Call   // Call.Later was called
 	ready    []*Stream // Fill has to be called
+	running  int       // handlers on goroutines of their own, whatever became of their streams
 	long     int       // calls on goroutines of their own
 	longWait []*Call
 	buffered int  // bytes of requests that are kept
@@ -188,6 +189,14 @@ func (c *conn) handleAll() error {
 	return nil
 }
 
+// spawn runs a handler on a goroutine of its own, which must take itself off c.running at its end.
+func (c *conn) spawn(run func()) {
+	c.mu.Lock()
+	c.running++
+	c.mu.Unlock()
+	c.srv.handlers.Go(run)
+}
+
 // returnWindow gives the client's window back what was read; mu is held.
 func (c *conn) returnWindow() {
 	if c.unparsed >= connWindow/4 {
@@ -249,7 +258,7 @@ func (c *conn) flushLast() {
 	for c.out.writing {
 		c.out.room.Wait()
 	}
-	ok := c.flush()
+	ok := c.flush(closeTime)
 	c.mu.Unlock()
 	if half, can := c.nc.(interface{ CloseWrite() error }); ok && can && half.CloseWrite() == nil {
 		_, _ = io.CopyN(io.Discard, c.nc, connWindow) // until the deadline

@@ -79,7 +79,7 @@ func (x *exchange) request(ctx context.Context, end bool) *http.Request {
 	return r.WithContext(ctx)
 }
 
-func (x *exchange) begin() { x.conn.srv.handlers.Go(x.run) }
+func (x *exchange) begin() { x.conn.spawn(x.run) }
 
 func (x *exchange) data(b []byte, end bool) { x.pipe.put(b, end) }
 
@@ -101,6 +101,7 @@ func (x *exchange) run() {
 					"panic", fmt.Sprint(p))
 			}
 			x.conn.mu.Lock()
+			x.conn.running--
 			x.conn.reset(&x.stream, internalCode)
 			x.conn.mu.Unlock()
 		}
@@ -119,6 +120,7 @@ func (x *exchange) run() {
 	}
 	x.Flush()
 	x.conn.mu.Lock()
+	x.conn.running--
 	if !x.over && !x.closing {
 		x.closing = true
 		if len(x.queue) == 0 {

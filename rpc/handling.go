@@ -74,7 +74,7 @@ type plain struct{ credentials.CommonAuthInfo }
 // AuthType is "insecure".
 func (plain) AuthType() string { return "insecure" }
 
-func (k *handling) begin() { k.conn.srv.handlers.Go(k.run) }
+func (k *handling) begin() { k.conn.spawn(k.run) }
 
 func (k *handling) data(b []byte, end bool) { k.pipe.put(b, end) }
 
@@ -109,6 +109,7 @@ func (k *handling) run() {
 	k.mu.Unlock()
 	k.conn.mu.Lock()
 	defer k.conn.mu.Unlock()
+	k.conn.running-- // before the client can know that it may ask for more
 	if !k.headed && (st.Code() == codes.OK || len(header) > 0) {
 		k.sendHead(k.headFields(header))
 	}

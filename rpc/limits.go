@@ -51,7 +51,8 @@ const (
 const (
 	// prefaceTime is how long a connection may take to show that it speaks HTTP/2.
 	prefaceTime = 10 * time.Second
-	// stallTime is how long a write may make no progress before the connection is given up.
+	// stallTime is how long a write may make no progress before the connection is given up; no
+	// longer than a client may take to answer a ping.
 	stallTime = 2 * time.Minute
 	// closeTime is how long the last bytes of a connection that ends may take.
 	closeTime = time.Second

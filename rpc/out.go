@@ -141,15 +141,15 @@ func (c *conn) flushDirect() {
 	}
 }
 
-// flush writes until nothing is left, and waits for the socket. It says whether the connection
-// stands. mu is held, but not while it writes.
-func (c *conn) flush() bool {
+// flush writes until nothing is left, and waits for the socket, not longer than stall without any
+// progress. It says whether the connection stands. mu is held, but not while it writes.
+func (c *conn) flush(stall time.Duration) bool {
 	o := &c.out
 	for !o.writing && o.size() > 0 {
 		o.writing = true
 		b := o.take()
 		c.mu.Unlock()
-		err := c.write(b)
+		err := c.write(b, stall)
 		c.mu.Lock()
 		o.writing = false
 		o.recycle(b)
@@ -162,15 +162,15 @@ func (c *conn) flush() bool {
 	return true
 }
 
-// write writes all of b. A client that takes nothing for stallTime is given up.
-func (c *conn) write(b []byte) error {
+// write writes all of b. A client that takes nothing for as long as stall is given up.
+func (c *conn) write(b []byte, stall time.Duration) error {
 	if c.direct != nil {
 		b = b[c.direct.write(b):]
 	}
 	for len(b) > 0 {
 		// In pieces, so that the time is one without any progress.
 		n := min(len(b), keptBytes)
-		if err := c.nc.SetWriteDeadline(c.srv.opts.Clock.Now().Add(stallTime)); err != nil {
+		if err := c.nc.SetWriteDeadline(c.srv.opts.Clock.Now().Add(stall)); err != nil {
 			return err
 		}
 		if _, err := c.nc.Write(b[:n]); err != nil {
@@ -184,7 +184,10 @@ func (c *conn) write(b []byte) error {
 // writeLoop is the writer.
 func (c *conn) writeLoop() {
 	clk := c.srv.opts.Clock
-	timer := clk.NewTimer(c.srv.opts.KeepaliveInterval)
+	o := &c.srv.opts
+	// One that takes nothing does not get its ping either.
+	stall := min(stallTime, o.KeepaliveInterval+o.KeepaliveTimeout)
+	timer := clk.NewTimer(o.KeepaliveInterval)
 	defer timer.Stop()
 	defer close(c.written)
 	for {
@@ -200,7 +203,7 @@ func (c *conn) writeLoop() {
 		now := clk.Now()
 		next, alive := c.onTime(now)
 		c.working = false
-		if !alive || !c.flush() {
+		if !alive || !c.flush(stall) {
 			c.dead = true
 			c.out.room.Broadcast()
 			c.mu.Unlock()

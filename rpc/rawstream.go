@@ -30,7 +30,7 @@ type Receiver interface {
 // Stream is one call of a raw streaming method. Its methods are safe for concurrent use.
 type Stream struct {
 	stream
-	recv Receiver
+	recv Receiver // set once, with conn.mu
 
 	// inMu guards in and what Receiver.Message is called for. It is taken before conn.mu.
 	inMu    sync.Mutex
@@ -41,6 +41,7 @@ type Stream struct {
 	halfEnd bool   // the client has said all, and HalfClosed was not called yet
 
 	// Guarded by conn.mu:
+	early    bool // there was something to do before there was a receiver
 	queuedUp bool // is in conn.ready
 	more     bool // Fill has more
 	told     bool // Ended was called
@@ -55,11 +56,17 @@ func (s *Server) newStream(c *conn, id uint32, h *head) *stream {
 func (s *Stream) begin() {
 	recv, err := s.head.method.open(s)
 	if err != nil {
-		s.recv = ignore{}
-		s.Finish(statusOf(err))
-		return
+		recv = ignore{}
 	}
+	s.conn.mu.Lock()
 	s.recv = recv
+	if s.early { // Wake, or the end: a deadline may be over already
+		s.enqueue()
+	}
+	s.conn.mu.Unlock()
+	if err != nil {
+		s.Finish(statusOf(err))
+	}
 }
 
 // ignore is the receiver of a stream that was refused.
@@ -178,6 +185,10 @@ func (s *Stream) Wake() {
 
 // enqueue puts the stream on the writer's list. conn.mu is held.
 func (s *Stream) enqueue() {
+	if s.recv == nil {
+		s.early = true
+		return
+	}
 	if s.told || s.queuedUp {
 		return
 	}

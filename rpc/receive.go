@@ -92,7 +92,8 @@ func (c *conn) onBlock(id uint32, block []byte, end bool) error {
 	malformed := err != nil
 	c.mu.Lock()
 	c.lastID = id
-	open, drain := len(c.streams), c.drain
+	// A handler whose stream was reset runs on: those count too.
+	open, drain := max(len(c.streams), c.running), c.drain
 	c.mu.Unlock()
 	switch {
 	case malformed:

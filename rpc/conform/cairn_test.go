@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/cairnkv/cairn/rpc"
+	"github.com/cairnkv/cairn/rpc/conform/raw"
 )
 
 // cairn is the product's server.
@@ -120,9 +122,9 @@ func (r *rawStream) HalfClosed() {
 	r.stream.Wake()
 }
 
-func (r *rawStream) Fill() (more bool) {
+func (r *rawStream) Fill(room int) (more bool) {
 	r.mu.Lock()
-	for room := r.stream.Room(); room > 0; {
+	for room > 0 {
 		var msg []byte
 		switch {
 		case len(r.pending) > 0:
@@ -153,3 +155,31 @@ func (r *rawStream) Fill() (more bool) {
 }
 
 func (r *rawStream) Ended() { r.count(-1) }
+
+// TestEndBeforeBegin: a raw stream that is over before its receiver is there (its deadline was
+// short) ends as others do, and takes nobody with it.
+func TestEndBeforeBegin(t *testing.T) {
+	ended := make(chan struct{}, 2)
+	r := startWith(t, kind{"raw", openRaw}, options{}, func(s grpc.ServiceRegistrar) {
+		s.RegisterService(desc(), echoes)
+		s.(rawCairn).Stream("conform.Late", "Late", func(s *rpc.Stream) (rpc.Receiver, error) {
+			for !s.Over() {
+				runtime.Gosched()
+			}
+			return &rawStream{stream: s, count: func(int32) { ended <- struct{}{} }}, nil
+		})
+	})
+	c := r.raw(raw.Config{})
+	for range 20 {
+		id := c.Open(raw.Request("/conform.Late/Late", raw.Field("grpc-timeout", "1m")), false)
+		if s := r.stream(c, id); s.Field("grpc-status") != "4" {
+			t.Fatalf("%v", &s)
+		}
+		<-ended
+	}
+	id := c.Open(raw.Request(unaryMethod), false)
+	c.Data(id, true, raw.Message(nil))
+	if s := r.stream(c, id); s.Field("grpc-status") != "0" || len(ended) > 0 {
+		t.Errorf("%v; ended twice: %v", &s, len(ended) > 0)
+	}
+}

@@ -70,7 +70,7 @@ func TestGzip(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := &wrapperspb.BytesValue{}
-			if err := proto.Unmarshal(m.Bytes(), out); err != nil || !bytes.Equal(out.Value, value) {
+			if err = proto.Unmarshal(m.Bytes(), out); err != nil || !bytes.Equal(out.Value, value) {
 				t.Errorf("%d bytes, %v", len(out.Value), err)
 			}
 		}

@@ -18,6 +18,6 @@
 //     each stream must be the same.
 //   - product_test.go: etcd's client against the product.
 //
-// It is a module of its own, so that h2spec and the interoperability tests, and what those need, are
-// no dependencies of the product.
+// It is a module of its own, so that h2spec and the interoperability tests, and what those need,
+// are no dependencies of the product.
 package conform

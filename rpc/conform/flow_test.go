@@ -220,15 +220,8 @@ func TestPadding(t *testing.T) {
 		id := c.Open(raw.Request(streamMethod), false)
 		padded := slices.Concat([]byte{250}, raw.Message(nil), make([]byte, 250))
 		sent := 0
-		left := func(s *raw.State) int { // of the smaller window
-			initial := 65535
-			if n, ok := s.Settings[http2.SettingInitialWindowSize]; ok {
-				initial = int(n)
-			}
-			return min(initial+s.Granted[id], 65535+s.Granted[0]) - sent
-		}
 		for range frames {
-			r.wait(c, func(s *raw.State) bool { return left(s) >= len(padded) })
+			r.wait(c, func(s *raw.State) bool { return s.Window(id)-sent >= len(padded) })
 			c.Frame(http2.FrameData, http2.FlagDataPadded, id, padded)
 			sent += len(padded)
 		}

@@ -71,8 +71,8 @@ func runH2spec(t *testing.T, k httpKind, secure bool) {
 // deviations are cases that the reference does not pass, with the reason.
 var deviations = map[string]string{
 	"http2/6.5.3/1": "refuses SETTINGS that name a setting twice",
-	"http2/8.1.2.2/1": "answers malformed requests with 400, which RFC 9113 allows (8.1.1) and the " +
-		"RFC that h2spec goes by does not",
+	"http2/8.1.2.2/1": "answers malformed requests with 400, which RFC 9113 allows (8.1.1) and " +
+		"the RFC that h2spec goes by does not",
 	"http2/8.1.2.2/2": "the same",
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -56,8 +57,9 @@ var headerAttacks = []attack{
 	{name: "long lists", limit: 128 << 20, run: func(a *arena) {
 		c := a.enemy(raw.Config{})
 		fields := raw.Request(streamMethod)
-		for i := range 300 {
-			fields = append(fields, field(i, 100_000))
+		long := hpack.HeaderField{Name: "x-a", Value: strings.Repeat("a", 4000), Sensitive: true}
+		for range 1000 {
+			fields = append(fields, long)
 		}
 		flood(c, 10, func(int) { c.Open(fields, false) })
 		a.alive(c)
@@ -142,18 +144,21 @@ var windowAttacks = []attack{
 		})
 		a.alive(c)
 	}},
-	{name: "requests, deaf", options: pinged, limit: 128 << 20, run: func(a *arena) {
-		c := a.enemy(raw.Config{Deaf: true, WriteTimeout: patience})
-		flood(c, 20_000, func(int) { a.ask(c, "1 50000") })
-		a.cut(c)
-	}},
-	{name: "large window, deaf", options: pinged, limit: 128 << 20, run: func(a *arena) {
-		c := a.enemy(raw.Config{Deaf: true, WriteTimeout: patience,
-			Settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}}})
-		c.Grant(0, 1<<31-1-65535)
-		flood(c, 100, func(int) { a.ask(c, "10000 100000") })
-		a.cut(c)
-	}},
+	// A thousand answers of 50 kB are allowed to be in the making.
+	{name: "requests, deaf", options: pinged, limit: 192 << 20,
+		greedy: "makes the answers to all that it reads, and reads on", run: func(a *arena) {
+			c := a.enemy(raw.Config{Deaf: true, WriteTimeout: patience})
+			flood(c, 20_000, func(int) { a.ask(c, "1 50000") })
+			a.cut(c)
+		}},
+	{name: "large window, deaf", options: pinged, limit: 128 << 20,
+		greedy: "queues what the windows allow, which are gigabytes here", run: func(a *arena) {
+			c := a.enemy(raw.Config{Deaf: true, WriteTimeout: patience,
+				Settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1}}})
+			c.Grant(0, 1<<31-1-65535)
+			flood(c, 100, func(int) { a.ask(c, "10000 100000") })
+			a.cut(c)
+		}},
 	{name: "windows that overflow", run: func(a *arena) {
 		c := a.enemy(raw.Config{})
 		flood(c, 1000, func(int) {
@@ -173,12 +178,14 @@ var windowAttacks = []attack{
 			{ID: http2.SettingInitialWindowSize, Val: 1 << 31}}})
 		a.gone(c, http2.ErrCodeFlowControl)
 	}},
+	// What one connection may have under way is up to the server; 640 MiB are too much.
 	{name: "more than the windows", options: options{maxRecv: 1 << 30, maxStreams: 100},
+		limit: 256 << 20, greedy: "lets a handler ask for all of a message that is announced",
 		run: func(a *arena) {
-			c := a.enemy(raw.Config{})
+			c, chunk := a.enemy(raw.Config{}), make([]byte, 16<<10)
 			for range 100 {
 				id := c.Open(raw.Request(stuckMethod), false)
-				flood(c, 200, func(int) { c.Data(id, false, make([]byte, 16<<10)) })
+				flood(c, 400, func(int) { c.Data(id, false, chunk) })
 			}
 			a.alive(c)
 		}},
@@ -229,6 +236,16 @@ var bodyAttacks = []attack{
 		flood(c, 60_000, func(int) { c.Data(id, false, []byte{0}) })
 		a.alive(c)
 	}},
+	{name: "more than it said", run: func(a *arena) {
+		chunk := make([]byte, 16<<10)
+		for _, path := range []string{unaryMethod, downMethod} {
+			c := a.enemy(raw.Config{})
+			id := c.Open(raw.Request(path), false)
+			c.Data(id, false, raw.Prefix(false, 1))
+			flood(c, 16_000, func(int) { c.Data(id, false, chunk) })
+			a.alive(c)
+		}
+	}},
 	{name: "promises", options: options{maxStreams: 1000}, run: func(a *arena) {
 		c := a.enemy(raw.Config{})
 		flood(c, 1000, func(int) {
@@ -247,19 +264,16 @@ var bodyAttacks = []attack{
 	}},
 	{name: "bombs", options: options{maxRecv: 1 << 20}, run: func(a *arena) {
 		bomb := zeros(256 << 20)
-		c := a.raw(raw.Config{WriteTimeout: patience})
 		for _, path := range []string{unaryMethod, streamMethod, unaryMethod, streamMethod} {
+			c := a.raw(raw.Config{WriteTimeout: patience})
+			a.wait(c, func(s *raw.State) bool { return s.SettingsAcks > 0 })
 			id := c.Open(raw.Request(path, raw.Field("grpc-encoding", "gzip")), false)
-			for rest := bomb; len(rest) > 0; { // within any window
-				n := min(len(rest), 10_000)
-				c.Data(id, n == len(rest), rest[:n])
-				var grants int
-				c.Look(func(s *raw.State) { grants = s.Grants })
-				if rest = rest[n:]; len(rest)%60_000 < 10_000 {
-					a.wait(c, func(s *raw.State) bool {
-						return s.Grants > grants || s.Done(id) || s.Gone()
-					})
-				}
+			const chunk = 10_000
+			for sent := 0; sent < len(bomb); {
+				n := min(chunk, len(bomb)-sent)
+				a.wait(c, func(s *raw.State) bool { return s.Window(id)-sent >= n || s.Done(id) })
+				sent += n
+				c.Data(id, sent == len(bomb), bomb[sent-n:sent])
 			}
 			if s := a.stream(c, id); s.Field("grpc-status") != "8" {
 				a.t.Errorf("%v", &s)

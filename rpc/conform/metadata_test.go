@@ -30,8 +30,8 @@ func mirror(ctx context.Context, in *wrapperspb.BytesValue) (*wrapperspb.BytesVa
 	return in, grpc.SetTrailer(ctx, md)
 }
 
-// TestMetadata: what is sent as metadata, text or bytes, short or long, comes through, in order, and
-// goes back in headers and trailers.
+// TestMetadata: what is sent as metadata, text or bytes, short or long, comes through, in order,
+// and goes back in headers and trailers.
 func TestMetadata(t *testing.T) {
 	every := make([]byte, 256)
 	for i := range every {
@@ -56,11 +56,13 @@ func TestMetadata(t *testing.T) {
 				out := &wrapperspb.BytesValue{}
 				var header, trailer metadata.MD
 				err := conn.Invoke(metadata.NewOutgoingContext(r.within(), want), unaryMethod,
-					wrapperspb.Bytes([]byte("x")), out, grpc.Header(&header), grpc.Trailer(&trailer))
+					wrapperspb.Bytes([]byte("x")), out, grpc.Header(&header),
+					grpc.Trailer(&trailer))
 				if err != nil {
 					t.Fatal(err)
 				}
-				for where, got := range map[string]metadata.MD{"header": header, "trailer": trailer} {
+				for where, got := range map[string]metadata.MD{"header": header,
+					"trailer": trailer} {
 					for key, values := range want {
 						if !slices.Equal(got[key], values) {
 							t.Errorf("%s: %s is %.80q, want %.80q", where, key, got[key], values)
@@ -133,6 +135,9 @@ func TestMalformedRequests(t *testing.T) {
 			return f.Name == name
 		})
 	}
+	first := func(name, value string, rest []hpack.HeaderField) []hpack.HeaderField {
+		return append([]hpack.HeaderField{raw.Field(name, value)}, rest...)
+	}
 	cases := map[string][]hpack.HeaderField{
 		"no path":                 without(":path"),
 		"no method":               without(":method"),
@@ -140,16 +145,16 @@ func TestMalformedRequests(t *testing.T) {
 		"upper case":              append(slices.Clone(good), raw.Field("X-Upper", "1")),
 		"connection":              append(slices.Clone(good), raw.Field("connection", "close")),
 		"pseudo after the others": append(without(":path"), raw.Field(":path", unaryMethod)),
-		"unknown pseudo":          append([]hpack.HeaderField{raw.Field(":x", "1")}, good...),
-		"two paths":               append([]hpack.HeaderField{raw.Field(":path", "/")}, good...),
-		"response pseudo":         append([]hpack.HeaderField{raw.Field(":status", "200")}, good...),
+		"unknown pseudo":          first(":x", "1", good),
+		"two paths":               first(":path", "/", good),
+		"response pseudo":         first(":status", "200", good),
 		"line end in a value":     append(slices.Clone(good), raw.Field("x-a", "b\r\nc")),
 		"space in a name":         append(slices.Clone(good), raw.Field("x a", "b")),
-		"two authorities": append([]hpack.HeaderField{raw.Field(":authority", "b")},
-			good...),
-		"two hosts": append(slices.Clone(good), raw.Field("host", "a"), raw.Field("host", "b")),
+		"two authorities":         first(":authority", "b", good),
+		"two hosts": append(slices.Clone(good), raw.Field("host", "a"),
+			raw.Field("host", "b")),
 		"bad bytes": append(slices.Clone(good), raw.Field("x-bin", "=!=")),
-		"get":       append([]hpack.HeaderField{raw.Field(":method", "GET")}, without(":method")...),
+		"get":       first(":method", "GET", without(":method")),
 	}
 	each(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, service{unary: func(ctx context.Context,
@@ -251,7 +256,8 @@ func TestListLimitOfServer(t *testing.T) {
 			c := r.raw(raw.Config{WriteTimeout: patience})
 			fields := raw.Request(unaryMethod)
 			for total := uint32(0); total < size; {
-				f := hpack.HeaderField{Name: "x-a", Value: strings.Repeat("a", 4000), Sensitive: true}
+				f := hpack.HeaderField{Name: "x-a", Value: strings.Repeat("a", 4000),
+					Sensitive: true}
 				fields, total = append(fields, f), total+f.Size()
 			}
 			id := c.Open(fields, false)

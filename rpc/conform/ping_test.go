@@ -103,8 +103,8 @@ func TestPingsAllowed(t *testing.T) {
 	})
 }
 
-// TestServerPings: a server asks clients that say nothing whether they live; those that answer stay,
-// those that do not are cut off.
+// TestServerPings: a server asks clients that say nothing whether they live; those that answer
+// stay, those that do not are cut off.
 func TestServerPings(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
 		s, begun, over := waiting()

@@ -42,8 +42,8 @@ func TestReceiveLimit(t *testing.T) {
 			streamed := end(s)
 			for kind, err := range map[string]error{"unary": unary, "stream": streamed} {
 				got := status.Convert(err)
-				if n <= limit && err != nil || n > limit && (got.Code() != codes.ResourceExhausted ||
-					got.Message() != want) {
+				if n <= limit && err != nil || n > limit && (got.Message() != want ||
+					got.Code() != codes.ResourceExhausted) {
 					t.Errorf("%s of %d bytes: %v", kind, n, err)
 				}
 			}
@@ -148,7 +148,9 @@ func TestPieces(t *testing.T) {
 func TestWrongCounts(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{maxRecv: 1 << 20}, service{
-			unary: func(_ context.Context, in *wrapperspb.BytesValue) (*wrapperspb.BytesValue, error) {
+			unary: func(_ context.Context, in *wrapperspb.BytesValue) (
+				*wrapperspb.BytesValue, error,
+			) {
 				t.Errorf("a handler got %v", in)
 				return in, nil
 			},
@@ -165,7 +167,8 @@ func TestWrongCounts(t *testing.T) {
 			{"half a prefix", unaryMethod, []byte{0, 0}, "13", ""},
 			{"half a message", unaryMethod, append(raw.Prefix(false, 9), 1, 2, 3), "13", ""},
 			{"half a prefix, stream", streamMethod, []byte{0, 0}, "13", ""},
-			{"half a message, stream", streamMethod, append(raw.Prefix(false, 9), 1, 2, 3), "13", ""},
+			{"half a message, stream", streamMethod, append(raw.Prefix(false, 9), 1, 2, 3), "13",
+				""},
 			{"no protobuf", unaryMethod, raw.Message([]byte{0xff}), "13", ""},
 			{"no protobuf, stream", streamMethod, raw.Message([]byte{0xff}), "13", ""},
 			{"a lie", unaryMethod, raw.Prefix(false, 1<<32-1), "8",

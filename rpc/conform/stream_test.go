@@ -60,7 +60,7 @@ func TestHalfClose(t *testing.T) {
 	})
 }
 
-// TestHeadersFirst: headers that a handler sends come before any message, and trailers with the end.
+// TestHeadersFirst: headers that a handler sends come before any message, trailers with the end.
 func TestHeadersFirst(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
 		r := start(t, k, options{}, service{stream: func(s grpc.ServerStream) error {
@@ -135,8 +135,8 @@ func TestCancel(t *testing.T) {
 	})
 }
 
-// late says whether an error is that of a call whose time is up: grpc-go ends the stream itself then,
-// so that a handler may see either.
+// late says whether an error is that of a call whose time is up: grpc-go ends the stream itself
+// then, so that a handler may see either.
 func late(err error) bool {
 	return status.Code(err) == codes.DeadlineExceeded || status.Code(err) == codes.Canceled
 }
@@ -275,7 +275,8 @@ func TestMaxStreams(t *testing.T) {
 				t.Errorf("%v", &s)
 			}
 		}
-		if s := r.stream(c, c.Open(raw.Request(streamMethod), true)); s.Field("grpc-status") != "0" {
+		s := r.stream(c, c.Open(raw.Request(streamMethod), true))
+		if s.Field("grpc-status") != "0" {
 			t.Errorf("afterwards: %v", &s)
 		}
 
@@ -329,7 +330,8 @@ func TestManyStreams(t *testing.T) {
 				m := &wrapperspb.BytesValue{}
 				var err error
 				for j := range messages {
-					if err = s.RecvMsg(m); err != nil || !bytes.Equal(m.Value, fmt.Append(nil, i, j)) {
+					err = s.RecvMsg(m)
+					if err != nil || !bytes.Equal(m.Value, fmt.Append(nil, i, j)) {
 						err = fmt.Errorf("stream %d, message %d: %q, %w", i, j, m.Value, err)
 						break
 					}

@@ -34,7 +34,7 @@ const Preface = http2.ClientPreface
 const maxFrame = 16 << 10
 
 // outBytes is how much Together sends at once.
-const outBytes = 64 << 10
+const outBytes = 16 << 10
 
 // Config is how a connection behaves. The zero value is a client that does what it must.
 type Config struct {

@@ -24,7 +24,7 @@ type State struct {
 	Ends         int            // streams that ended without a reset
 	DataBytes    int            // of all streams
 	Grants       int            // WINDOW_UPDATE frames
-	Granted      map[uint32]int // bytes of them by stream, or of stream 0 alone if streams are counted
+	Granted      map[uint32]int // bytes of them; of stream 0 alone if streams are counted
 	Closed       error
 }
 
@@ -48,6 +48,17 @@ type Stream struct {
 func (s *State) Done(id uint32) bool {
 	st := s.Streams[id]
 	return st != nil && (st.Ended || st.Reset != nil || st.Malformed != nil)
+}
+
+// Window is how many bytes of data the server has allowed until now for a stream that has its
+// connection for itself.
+func (s *State) Window(id uint32) int {
+	const usual = 1<<16 - 1
+	initial := usual
+	if n, ok := s.Settings[http2.SettingInitialWindowSize]; ok {
+		initial = int(n)
+	}
+	return min(initial+s.Granted[id], usual+s.Granted[0])
 }
 
 // Gone says whether the server has taken leave.
