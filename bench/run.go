@@ -364,5 +364,8 @@ func (r *run) progress() int64 {
 	if r.Progress != nil {
 		r.Progress(done, total)
 	}
+	if r.watch != nil && r.watch.behind > 0 {
+		return done // answers to gets are not what is waited for
+	}
 	return r.received.Load()
 }

@@ -21,7 +21,7 @@ const (
 	defaultGetWatchers = 10_000
 	defaultGetEvents   = 8
 
-	watchedKey, otherKey = "watchkey", "abc" // etcd's benchmark's
+	otherKey = "abc" // etcd's benchmark's
 )
 
 // Verb is "watch-get".
@@ -78,7 +78,7 @@ func (p *watchGetPlan) next(_ *client, msg []byte) request {
 
 // setup writes the past.
 func (p *watchGetPlan) setup(ctx context.Context, r *run) error {
-	past := &pastPlan{}
+	past := &pastPlan{key: p.keys.append(nil, 0)}
 	if err := r.alone(ctx, past, p.behind); err != nil {
 		return err
 	}
@@ -89,13 +89,14 @@ func (p *watchGetPlan) setup(ctx context.Context, r *run) error {
 // pastPlan puts to the key that will be watched.
 type pastPlan struct {
 	unprepared
+	key   []byte
 	first int64 // revision
 }
 
 func (p *pastPlan) series() []string { return []string{"put"} }
 
 func (p *pastPlan) next(_ *client, msg []byte) request {
-	return request{method: putMethod, msg: appendPut(msg, []byte(watchedKey), []byte("past"), 0)}
+	return request{method: putMethod, msg: appendPut(msg, p.key, []byte("past"), 0)}
 }
 
 func (p *pastPlan) reply(_ *client, msg []byte) (bool, error) {

@@ -195,6 +195,7 @@ func (w *worker) read() error {
 		return w.lost("waiting", err)
 	}
 	if w.kicked.Swap(false) {
+		w.timed = true // by the kick
 		w.now = w.run.since()
 		return nil
 	}
@@ -210,7 +211,11 @@ func (w *worker) read() error {
 	if rerr != nil {
 		return w.explain(rerr)
 	}
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		w.timed = true // perhaps by a kick, and then it has to be taken back
+		return nil
+	}
+	if err != nil {
 		return w.lost("reading", err)
 	}
 	return nil
