@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// ownCPU returns the processor time of this process so far.
-func ownCPU() time.Duration {
+// OwnCPU returns the processor time of this process so far, 0 where it is not known.
+func OwnCPU() time.Duration {
 	var u syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
 		return 0

@@ -45,7 +45,7 @@ func (p *leasePlan) reply(c *client, msg []byte) (bool, error) {
 		return false, err
 	}
 	if ttl <= 0 {
-		return false, errors.New("a lease has run out: the server did not keep up with its renewals")
+		return false, errors.New("a lease has run out: the server did not keep up")
 	}
 	if c.state == nil {
 		c.state = id

@@ -276,7 +276,8 @@ func decodeTxn(msg []byte) (r txnResponse, err error) {
 	return r, err
 }
 
-// decodeLease returns field 2 of LeaseGrantResponse and LeaseKeepAliveResponse, and the TTL in seconds.
+// decodeLease returns the id in a LeaseGrantResponse or LeaseKeepAliveResponse, and the TTL in
+// seconds.
 func decodeLease(msg []byte) (id, ttl int64, err error) {
 	err = fields(msg, func(f field) error {
 		switch f.num {
@@ -301,7 +302,9 @@ type watchResponse struct {
 }
 
 // decodeWatch reads a WatchResponse and calls event for each of its events.
-func decodeWatch(msg []byte, event func(kv []byte, deleted bool) error) (r watchResponse, err error) {
+func decodeWatch(msg []byte, event func(kv []byte, deleted bool) error) (
+	r watchResponse, err error,
+) {
 	err = fields(msg, func(f field) error {
 		switch f.num {
 		case 2:

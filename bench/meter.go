@@ -22,7 +22,7 @@ func newMeter(pids []int) *meter {
 
 // read adds the times so far, with a sign.
 func (m *meter) read(sign time.Duration) {
-	m.own += sign * ownCPU()
+	m.own += sign * OwnCPU()
 	for i, pid := range m.pids {
 		t, err := processCPU(pid)
 		m.servers[i] += sign * t

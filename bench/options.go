@@ -31,18 +31,18 @@ type Options struct {
 	// DialTimeout bounds making one connection, TLS and HTTP/2 settings included. Default: 5 s.
 	DialTimeout time.Duration
 
-	// Conns is how many connections there are, Clients how many clients share them. A client has at
-	// most one operation outstanding. Default: 1. Clients that are fewer than connections leave some
-	// of these unused.
+	// Conns is how many connections there are, Clients how many clients share them. A client has
+	// at most one operation outstanding. Default: 1. Clients that are fewer than connections leave
+	// some of these unused.
 	Conns, Clients int
 
 	// Total is how many operations are measured; Duration, if not 0, for how long operations are
 	// measured instead. Warmup is for how long they are made before, and not measured.
 	Total            int64
 	Duration, Warmup time.Duration
-	// Rate is how many operations are begun in a second at most, of all clients together; 0: as many
-	// as there can be. With it, latency counts from when an operation was due, so that it tells what
-	// a user sees who does not wait for others.
+	// Rate is how many operations are begun in a second at most, of all clients together; 0: as
+	// many as there can be. With it, latency counts from when an operation was due, so that it
+	// tells what a user sees who does not wait for others.
 	Rate float64
 
 	// ServerPIDs are processes of this machine whose processor time is measured (Linux).
@@ -55,7 +55,8 @@ type Options struct {
 }
 
 const (
-	defaultDialTimeout = 5 * time.Second
+	// DefaultDialTimeout bounds making a connection if nothing else is said.
+	DefaultDialTimeout = 5 * time.Second
 	// DefaultTotal is how many operations are measured if nothing else is said.
 	DefaultTotal = 10_000
 )
@@ -88,7 +89,7 @@ func (o *Options) complete() error {
 		o.Total = 0
 	}
 	if o.DialTimeout == 0 {
-		o.DialTimeout = defaultDialTimeout
+		o.DialTimeout = DefaultDialTimeout
 	}
 	return nil
 }

@@ -289,7 +289,9 @@ func (r *run) measure(ctx context.Context) (*Result, error) {
 }
 
 // conduct says when what begins, and returns when all is measured.
-func (r *run) conduct(ctx context.Context, m *meter, finished chan struct{}, failed chan error) error {
+func (r *run) conduct(
+	ctx context.Context, m *meter, finished chan struct{}, failed chan error,
+) error {
 	ticks := time.NewTicker(progressEvery)
 	defer ticks.Stop()
 	ready := r.allReady

@@ -64,8 +64,8 @@ func (s STM) build(_ *Options, seed uint64) (plan, error) {
 		return nil, fmt.Errorf("isolation %q: c, r, s and ss are possible", s.Isolation)
 	}
 	if !slices.Contains([]Locker{NoLock, ClientLock, RPCLock}, s.Locker) {
-		return nil, fmt.Errorf("locker %q: %s, %s and %s are possible", s.Locker, NoLock, ClientLock,
-			RPCLock)
+		return nil, fmt.Errorf("locker %q: %s, %s and %s are possible", s.Locker, NoLock,
+			ClientLock, RPCLock)
 	}
 	if s.PerTxn > s.Keys {
 		return nil, fmt.Errorf("%d keys of a transaction, there are %d", s.PerTxn, s.Keys)
@@ -91,7 +91,7 @@ type stmState struct {
 	mods    []int64 // their mod revisions
 	first   int64   // revision of the attempt's first read
 	phase   phase
-	scratch []byte
+	part    []byte // of a message, while it is made
 }
 
 // phase is what a client waits for the answer of.
@@ -165,12 +165,13 @@ func (p *stmPlan) again(st *stmState) {
 func (p *stmPlan) commit(c *client, st *stmState, msg []byte) request {
 	writes := p.PerTxn * p.WritePercent / 100
 	for i, k := range st.keys {
-		c.scratch[0] = p.keys.append(c.scratch[0][:0], k)
+		key := p.keys.append(c.scratch[0][:0], k)
+		c.scratch[0] = key
 		if p.Isolation != ReadCommitted {
-			msg, st.scratch = appendCompare(msg, st.scratch, c.scratch[0], cmpMod, cmpEqual, st.mods[i])
+			msg, st.part = appendCompare(msg, st.part, key, cmpMod, cmpEqual, st.mods[i])
 		}
 		if i < writes && p.Isolation == SerializableSnapshot {
-			msg, st.scratch = appendCompare(msg, st.scratch, c.scratch[0], cmpMod, cmpLess, st.first+1)
+			msg, st.part = appendCompare(msg, st.part, key, cmpMod, cmpLess, st.first+1)
 		}
 	}
 	for _, k := range st.keys[:writes] {

@@ -157,7 +157,8 @@ func (p *mixedPlan) next(c *client, msg []byte) request {
 	switch {
 	case n < p.Puts:
 		c.series = 0
-		return request{method: putMethod, msg: appendPut(msg, c.scratch[0], p.values.pick(c.rng), 0)}
+		msg = appendPut(msg, c.scratch[0], p.values.pick(c.rng), 0)
+		return request{method: putMethod, msg: msg}
 	case n < p.Puts+p.Gets:
 		c.series = 1
 		read := rangeRequest{key: c.scratch[0], serializable: p.Serializable}

@@ -173,7 +173,8 @@ func (p *watchPlan) open(w *worker, conn, conns int) (int64, error) {
 // amend gives the series their own times.
 func (p *watchPlan) amend(out *Result) {
 	// The creations are the last series of both kinds of loads.
-	out.Series[len(out.Series)-1].Seconds = time.Duration(p.created.Load() - p.began.Load()).Seconds()
+	last := &out.Series[len(out.Series)-1]
+	last.Seconds = time.Duration(p.created.Load() - p.began.Load()).Seconds()
 }
 
 // watchStream is one stream of watches.

@@ -12,7 +12,7 @@
 //		}
 //		write s.Out; s.Out = s.Out[:0]
 //		read into buf
-//		n, err := s.Receive(buf)             // calls handler; the rest of buf belongs to the next call
+//		n, err := s.Receive(buf)         // calls handler; buf[n:] comes first next time
 //	}
 //
 // The handler may open, send and cancel while it is called. An error of Receive is the end of the
@@ -51,7 +51,8 @@ import (
 
 // Limits.
 const (
-	// StreamWindow and ConnWindow are how many bytes the peer may send ahead, on a stream and in all.
+	// StreamWindow and ConnWindow are how many bytes the peer may send ahead, on a stream and in
+	// all.
 	StreamWindow = 64 << 20
 	ConnWindow   = 1 << 30
 
@@ -104,8 +105,8 @@ func protocol(format string, args ...any) error {
 
 // Status is how a call ended.
 type Status struct {
-	// Code is the gRPC code; 0 is OK. What failed below gRPC (a reset, an HTTP status) is mapped to a
-	// code as gRPC's documents say.
+	// Code is the gRPC code; 0 is OK. What failed below gRPC (a reset, an HTTP status) is mapped to
+	// a code as gRPC's documents say.
 	Code uint32
 	// Message is what the server said, or what failed below gRPC.
 	Message string

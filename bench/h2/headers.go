@@ -43,8 +43,8 @@ func newEncoder(cfg Config) *encoder {
 	return e
 }
 
-// block returns the header block of a call, valid until the next call of block. The first block of a
-// method fills the table; one that leaves the table alone is kept until another does not.
+// block returns the header block of a call, valid until the next call of block. The first block of
+// a method fills the table; one that leaves the table alone is kept until another does not.
 func (e *encoder) block(m *Method) []byte {
 	if m.table == e.table {
 		return m.block

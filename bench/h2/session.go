@@ -98,8 +98,8 @@ func (s *Session) CanOpen() bool {
 	return s.active < s.cfg.Streams && uint32(s.active) < s.maxStreams
 }
 
-// Open begins a call with a message; last says that no other message follows. The handler gets owner
-// back. The result names the stream for Send and Cancel. CanOpen must be true.
+// Open begins a call with a message; last says that no other message follows. The handler gets
+// owner back. The result names the stream for Send and Cancel. CanOpen must be true.
 func (s *Session) Open(m *Method, owner int32, msg []byte, last bool) (uint32, error) {
 	st, err := s.newStream()
 	if err != nil {

@@ -78,7 +78,7 @@ way at once, --conns over how many connections. It works against etcd and Cairn.
 		a.putCommand(), a.rangeCommand(), a.listCommand(), a.mixedCommand(),
 		a.txnPutCommand(), a.txnMixedCommand(), a.stmCommand(),
 		a.watchCommand(), a.watchLatencyCommand(), a.watchGetCommand(),
-		a.leaseKeepAliveCommand(),
+		a.leaseKeepAliveCommand(), a.mvccCommand(),
 		terminal.Completion(cfg.Name, cfg.Stdout, func() *cobra.Command { return New(cfg) }),
 	)
 	return root

@@ -30,8 +30,9 @@ func (a *app) register(root *cobra.Command) {
 	fs.StringSliceVar(&o.Endpoints, "endpoints", []string{"127.0.0.1:2379"}, "gRPC endpoints; "+
 		"connections are made to them in turn")
 	fs.IntVar(&o.Conns, "conns", 1, "total number of connections")
-	fs.IntVar(&o.Clients, "clients", 1, "total number of clients, each with one operation outstanding")
-	fs.DurationVar(&o.DialTimeout, "dial-timeout", 0, "timeout for making a connection (default 5s)")
+	fs.IntVar(&o.Clients, "clients", 1, "total number of clients, each with one operation under way")
+	fs.DurationVar(&o.DialTimeout, "dial-timeout", load.DefaultDialTimeout,
+		"timeout for making a connection")
 	fs.Uint64Var(&o.Seed, "seed", 0, "seed of all that is random (0: another one each time)")
 	fs.IntSliceVar(&o.ServerPIDs, "server-pid", nil,
 		"processes of this machine whose processor time is measured, too (Linux)")

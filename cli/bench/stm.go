@@ -19,11 +19,11 @@ func (a *app) stmCommand() *cobra.Command {
 	a.totalFlags(fs, "completed transactions")
 	fs.IntVar(&l.Keys, "keys", 1, "total unique keys accessible by the benchmark")
 	fs.IntVar(&l.PerTxn, "keys-per-txn", 1, "number of keys to access per transaction")
-	fs.IntVar(&l.WritePercent, "txn-wr-percent", 50, "percentage of keys to overwrite per transaction")
-	fs.StringVar((*string)(&l.Isolation), "isolation", "r", "read committed (c), repeatable reads (r), "+
-		"serializable (s), or snapshot (ss)")
-	fs.StringVar((*string)(&l.Locker), "stm-locker", "stm", "lock around each transaction: none (stm), "+
-		"by keys (lock-client), or by the lock service (lock-rpc)")
+	fs.IntVar(&l.WritePercent, "txn-wr-percent", 50, "percentage of keys to overwrite")
+	fs.StringVar((*string)(&l.Isolation), "isolation", "r",
+		"read committed (c), repeatable reads (r), serializable (s), or snapshot (ss)")
+	fs.StringVar((*string)(&l.Locker), "stm-locker", "stm",
+		"lock around each transaction: none (stm), by keys (lock-client), by RPC (lock-rpc)")
 	valueFlag(fs, &l.ValueSize)
 	return a.verb(cmd, func([]string) (load.Load, error) { return l, nil })
 }

@@ -20,7 +20,7 @@ func (a *app) txnMixedCommand() *cobra.Command {
 	valueFlag(fs, &l.ValueSize)
 	serializable := consistencyFlag(fs)
 	fs.Float64Var(&l.Ratio, "rw-ratio", 1, "reads for each write")
-	fs.StringVar(&l.End, "end-key", "", "where reads end (\"\": nowhere); they begin with the first key")
+	fs.StringVar(&l.End, "end-key", "", "where reads end (default: nowhere)")
 	fs.Int64Var(&l.Limit, "limit", 1000, "maximum number of keys that are read")
 	return a.verb(cmd, func([]string) (_ load.Load, err error) {
 		l.Serializable, err = serializable()
