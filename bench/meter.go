@@ -64,6 +64,9 @@ func (r *run) result(m *meter, end int64) *Result {
 		Verb: r.Load.Verb(), Endpoints: r.Endpoints, Conns: r.Conns, Clients: r.Clients,
 		Seed: r.seed, Seconds: seconds, Wanted: r.Rate, Generator: m.own.Seconds(),
 	}
+	if seconds > 0 {
+		out.Reached = float64(r.done.Load()) / seconds
+	}
 	for _, t := range m.servers {
 		out.Servers = append(out.Servers, t.Seconds())
 	}

@@ -16,8 +16,9 @@ type Result struct {
 	// Seconds is how long was measured: the time from the first operation (or the end of the
 	// warm-up) to the last one that counts.
 	Seconds float64 `json:"seconds"`
-	// Wanted is Options.Rate.
-	Wanted float64 `json:"wanted_rate,omitempty"`
+	// Wanted is Options.Rate, Reached how many operations of clients have ended in a second.
+	Wanted  float64 `json:"wanted_rate,omitempty"`
+	Reached float64 `json:"reached_rate"`
 
 	// Generator is the processor time of this process while it was measured, Servers that of
 	// Options.ServerPIDs in their order.

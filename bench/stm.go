@@ -85,13 +85,13 @@ func (p *stmPlan) series() []string { return []string{"stm"} }
 
 // stmState is a client's transaction.
 type stmState struct {
-	lock    *lock // nil: NoLock
-	keys    []uint64
-	reads   int     // keys that were read in this attempt
-	mods    []int64 // their mod revisions
-	first   int64   // revision of the attempt's first read
-	phase   phase
-	part    []byte // of a message, while it is made
+	lock  *lock // nil: NoLock
+	keys  []uint64
+	reads int     // keys that were read in this attempt
+	mods  []int64 // their mod revisions
+	first int64   // revision of the attempt's first read
+	phase phase
+	part  []byte // of a message, while it is made
 }
 
 // phase is what a client waits for the answer of.

@@ -59,11 +59,17 @@ type app struct {
 	cfg     Config
 	flags   flags
 	options load.Options
+	start   func(context.Context, load.Options) (*load.Result, error) // load.Run
 }
 
 // New returns the command tree, for documentation and completion.
 func New(cfg Config) *cobra.Command {
-	a := &app{cfg: cfg}
+	return (&app{cfg: cfg, start: load.Run}).root()
+}
+
+// root assembles the command tree.
+func (a *app) root() *cobra.Command {
+	cfg := a.cfg
 	root := terminal.Root(cfg.Name, "Put load on a cluster, and measure it.")
 	root.Long = `Put load on a cluster, and measure it: how many operations there are in a second,
 and how long they take.
@@ -110,7 +116,7 @@ func (a *app) run(ctx context.Context, l load.Load) error {
 	}
 	bar := newBar(a.cfg.Stderr)
 	o.Progress = bar.show
-	result, err := load.Run(ctx, o)
+	result, err := a.start(ctx, o)
 	bar.clear()
 	if result != nil {
 		if werr := show(a.cfg.Stdout, result); werr != nil {

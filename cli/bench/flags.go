@@ -29,8 +29,8 @@ func (a *app) register(root *cobra.Command) {
 	o, f := &a.options, &a.flags
 	fs.StringSliceVar(&o.Endpoints, "endpoints", []string{"127.0.0.1:2379"}, "gRPC endpoints; "+
 		"connections are made to them in turn")
-	fs.IntVar(&o.Conns, "conns", 1, "total number of connections")
-	fs.IntVar(&o.Clients, "clients", 1, "total number of clients, each with one operation under way")
+	fs.IntVar(&o.Conns, "conns", 1, "number of connections")
+	fs.IntVar(&o.Clients, "clients", 1, "number of clients, each with one operation under way")
 	fs.DurationVar(&o.DialTimeout, "dial-timeout", load.DefaultDialTimeout,
 		"timeout for making a connection")
 	fs.Uint64Var(&o.Seed, "seed", 0, "seed of all that is random (0: another one each time)")

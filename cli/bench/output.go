@@ -72,6 +72,8 @@ const (
 	// histogramBars is how many bars are drawn, histogramWidth how long the longest is.
 	histogramBars  = 10
 	histogramWidth = 40
+	// reachedShare is which share of the wanted rate has to be reached.
+	reachedShare = 0.95
 	// shownErrors is how many kinds of errors are shown.
 	shownErrors = 10
 )
@@ -90,9 +92,9 @@ func (a *app) human(w io.Writer, r *load.Result) error {
 	if len(r.Servers) > 0 {
 		fmt.Fprintf(&b, "  Servers:\t%s us per operation.\n", a.us(r.ServersPerOperation()))
 	}
-	if len(r.Series) > 0 && r.Wanted > 0 && r.Series[0].Rate() < 0.95*r.Wanted {
-		fmt.Fprintf(&b, "\nThe wanted rate of %s/s was not reached: latencies have the time that "+
-			"operations were waiting in.\n", a.number(r.Wanted))
+	if r.Reached < reachedShare*r.Wanted {
+		fmt.Fprintf(&b, "\n%s operations per second were wanted, %s reached: latencies contain "+
+			"the wait.\n", a.number(r.Wanted), a.number(r.Reached))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

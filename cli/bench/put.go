@@ -11,7 +11,7 @@ func (a *app) putCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "put",
 		Short: "Benchmark put",
-		Example: `  $0 put --conns=100 --clients=1000 --key-space-size=100000 --val-size=256 --duration=10s
+		Example: `  $0 put --conns=100 --clients=1000 --key-space-size=100000 --val-size=256
   $0 put --sequential-keys --key-space-size=100000 --total=100000   # fills a store`,
 		Args: cobra.NoArgs,
 	}
