@@ -144,6 +144,7 @@ func (h *Histogram) Bars(n int) []Bucket {
 	if width == 0 {
 		return []Bucket{{h.max, h.count}}
 	}
+	n = int((h.max - h.min + width - 1) / width) // of a few nanoseconds there are fewer
 	bars := make([]Bucket, n)
 	for i := range bars {
 		bars[i].Upto = h.min + time.Duration(i+1)*width

@@ -23,7 +23,8 @@ type lockFake struct {
 func (l *lockFake) get(r *etcdserverpb.RangeRequest) *etcdserverpb.RangeResponse {
 	resp := &etcdserverpb.RangeResponse{Header: l.f.header()}
 	for k, kv := range l.kvs {
-		in := k == string(r.Key) || len(r.RangeEnd) > 0 && k >= string(r.Key) && k < string(r.RangeEnd)
+		in := k == string(r.Key) ||
+			len(r.RangeEnd) > 0 && k >= string(r.Key) && k < string(r.RangeEnd)
 		if in && (r.MaxCreateRevision == 0 || kv.CreateRevision <= r.MaxCreateRevision) {
 			resp.Kvs = append(resp.Kvs, kv)
 		}
@@ -134,7 +135,8 @@ func TestLock(t *testing.T) {
 	}
 	for i, what := range f.locks.log {
 		if want := []string{"read", "commit"}[i%2]; what != want || len(f.locks.log) != 300 {
-			t.Fatalf("%d calls, number %d is a %s: two clients had the lock", len(f.locks.log), i, what)
+			t.Fatalf("%d calls, number %d is a %s: two clients had the lock", len(f.locks.log), i,
+				what)
 		}
 	}
 	if len(f.locks.kvs) != 1 || f.locks.kvs[strings.Repeat("0", stmKeySize)].Version != 150 {

@@ -291,7 +291,8 @@ func TestJSON(t *testing.T) {
 	const stats = `{"mean":1000,"stddev":0,"min":1000,"p50":1000,"p90":1000,"p95":1000,` +
 		`"p99":1000,"p99.9":1000,"max":1000}`
 	const want = `{"verb":"put","endpoints":["a:1"],"conns":1,"clients":2,"seed":3,` +
-		`"seconds":4,"reached_rate":0,"generator_cpu_seconds":0.5,"server_cpu_seconds":[1.5],"bytes_out":5,"bytes_in":6,` +
+		`"seconds":4,"reached_rate":0,"generator_cpu_seconds":0.5,` +
+		`"server_cpu_seconds":[1.5],"bytes_out":5,"bytes_in":6,` +
 		`"series":[{"name":"put","seconds":4,"count":1,"rate":0.25,"failed":7,` +
 		`"errors":{"Unavailable":7},"latency_us":` + stats +
 		`,"histogram":[{"upto_us":1000,"count":1}]}]}`
