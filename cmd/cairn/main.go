@@ -5,6 +5,7 @@
 //	cairn ctl, etcdctl       talk to a cluster
 //	cairn utl, etcdutl       work on backups and data directories
 //	cairn playground         a cluster on this machine, to watch and to break
+//	cairn bench              load, and what it costs
 package main
 
 import (
@@ -14,11 +15,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cairnkv/cairn/cli/bench"
 	"github.com/cairnkv/cairn/cli/ctl"
 	"github.com/cairnkv/cairn/cli/playground"
 	"github.com/cairnkv/cairn/cli/utl"
 	"github.com/cairnkv/cairn/vfs"
 )
+
+// verbs are the tools that go by a first argument.
+var verbs = []string{"ctl", "utl", "playground", "bench"}
 
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
@@ -26,7 +31,7 @@ func main() {
 	verb := name
 	if name == "cairn" {
 		args = completionLast(args)
-		if len(args) > 0 && slices.Contains([]string{"ctl", "utl", "playground"}, args[0]) {
+		if len(args) > 0 && slices.Contains(verbs, args[0]) {
 			verb, name, args = args[0], name+" "+args[0], args[1:]
 		}
 	}
@@ -45,6 +50,10 @@ func main() {
 		os.Exit(playground.Main(context.Background(), playground.Config{
 			Name: name, Args: args, Environ: os.Environ(),
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		}))
+	case "bench":
+		os.Exit(bench.Main(context.Background(), bench.Config{
+			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr,
 		}))
 	default:
 		os.Exit(serve(name, args))

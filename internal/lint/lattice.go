@@ -41,8 +41,10 @@ var layers = []layer{
 		"a door declares the backend that it needs and never sees raft, wal or revlog"},
 	{"assembly", []string{"server"},
 		"the only package that knows everyone"},
-	{"tools", []string{"cli", "bench"},
-		"command-line tools and the load generator are clients"},
+	{"load", []string{"bench"},
+		"the load generator is a client of its own, for the command line and for programs"},
+	{"tools", []string{"cli"},
+		"command-line tools are clients"},
 	{"main", []string{"cmd"},
 		"main picks the verb"},
 	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint", "rpc/conform"},
@@ -170,8 +172,10 @@ var modules = []module{
 		"names of HTTP/2, and its header compression"},
 	{"golang.org/x/term", []string{"cli"},
 		"asking for a password without showing it"},
-	{"golang.org/x/sys", []string{"vfs", "server", "ops", "cli"},
-		"system calls: files, sockets, limits, terminals"},
+	{"golang.org/x/net", []string{"bench"},
+		"HTTP/2's constants and header compression; the frames are our own"},
+	{"golang.org/x/sys", []string{"vfs", "server", "ops", "cli", "bench"},
+		"system calls: files, sockets, limits, terminals, processor time"},
 }
 
 // checkModules holds third-party imports against the list. A path is third-party if its first
