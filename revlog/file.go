@@ -121,7 +121,7 @@ func (f *file) seek(main int64) int64 {
 }
 
 // releaseBytes is the least that a walk must have read for its memory to be given back.
-const releaseBytes = 1 << 20
+const releaseBytes = 128 << 10
 
 // walk calls fn with the records from off on, in order, checked, until end or until fn says
 // stop. It returns where it stopped. prev is the revision that the first record must come after.
