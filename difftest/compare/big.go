@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// restTime is how long a server may tidy up before its memory is measured.
-	restTime = 5 * time.Second
 	// pauseRate is how many puts a second there are while pauses are looked for, pauseClients who
 	// make them: enough that nobody waits for anything but the server.
 	pauseRate    = 500
@@ -38,8 +36,8 @@ func (c *comparison) large(ctx context.Context, server int, dir string) error {
 	if err := c.fill(ctx, cl, c.big); err != nil {
 		return err
 	}
-	c.took(server, "fill", "writing all keys", time.Since(begin))
-	if err := wait(ctx, restTime); err != nil {
+	c.took(server, "fill", fmt.Sprintf("writing %d keys", c.big), time.Since(begin))
+	if err := wait(ctx, time.Duration(c.rest)*time.Second); err != nil {
 		return err
 	}
 	if err := c.weigh(cl, server, "", "large store"); err != nil {

@@ -42,15 +42,18 @@ type sizes struct {
 	watchers []int // of one key, at once
 	events   int   // that are to come about, of each number of watchers
 	maxPuts  int   // that lead to them
+	rest     int   // seconds in which a server may tidy up before its memory is measured
+	profile  int   // seconds of a profile
 	pause    int   // seconds in which pauses are looked for
 	count    int   // of entries between two checkpoints, when pauses are looked for
 }
 
 var (
 	whole = sizes{seconds: 4, warmup: 1, keys: 100_000, big: 2_000_000,
-		watchers: []int{100, 1000, 10_000}, events: 800_000, maxPuts: 1500, pause: 12, count: 2500}
+		watchers: []int{100, 1000, 10_000}, events: 800_000, maxPuts: 1500, rest: 5,
+		profile: 8, pause: 12, count: 2500}
 	small = sizes{seconds: 1, warmup: 0, keys: 5000, big: 50_000, watchers: []int{100, 1000},
-		events: 20_000, maxPuts: 100, pause: 3, count: 500}
+		events: 20_000, maxPuts: 100, rest: 1, profile: 2, pause: 2, count: 500}
 )
 
 // comparison is one run of the program.

@@ -100,9 +100,12 @@ var values = fmt.Sprintf("--val-size=%d", valueBytes)
 
 // fill writes all keys of a store of so many.
 func (c *comparison) fill(ctx context.Context, cl *cluster, n int) error {
-	_, err := c.bench(ctx, cl, append(keys(n), "put", "--sequential-keys", values,
+	r, err := c.bench(ctx, cl, append(keys(n), "put", "--sequential-keys", values,
 		fmt.Sprintf("--total=%d", n), fmt.Sprintf("--clients=%d", manyClients),
 		fmt.Sprintf("--conns=%d", manyConns))...)
+	if err == nil && r.Series[0].Failed > 0 {
+		err = fmt.Errorf("filling a store: %v", r.Series[0].Errors)
+	}
 	return err
 }
 

@@ -44,7 +44,8 @@ func machine(dir string) report.Machine {
 		m.Memory = kib << 10
 	}
 	if release, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m.System = "Linux " + strings.TrimSpace(string(release))
+		version, _, _ := strings.Cut(strings.TrimSpace(string(release)), "-")
+		m.System = "Linux " + version
 	}
 	if mounts, err := os.ReadFile("/proc/self/mounts"); err == nil {
 		m.FileSystem = fileSystem(string(mounts), dir)

@@ -18,20 +18,20 @@ func (c *comparison) profiles(ctx context.Context, server int, dir string) error
 		return err
 	}
 	for _, verb := range []string{"put", "range"} {
-		args := append(keys(c.keys), verb, fmt.Sprintf("--duration=%ds", c.seconds+2),
+		args := append(keys(c.keys), verb, fmt.Sprintf("--duration=%ds", c.profile+2),
 			fmt.Sprintf("--clients=%d", manyClients), fmt.Sprintf("--conns=%d", manyConns))
 		if verb == "put" {
 			args = append(args, values)
 		}
-		if err := c.profile(ctx, cl, server, verb, args); err != nil {
+		if err := c.takeProfile(ctx, cl, server, verb, args); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// profile takes a profile in the middle of a load.
-func (c *comparison) profile(ctx context.Context, cl *cluster, server int, verb string,
+// takeProfile takes a profile in the middle of a load.
+func (c *comparison) takeProfile(ctx context.Context, cl *cluster, server int, verb string,
 	args []string) error {
 	type taken struct {
 		samples []costs.Sample
@@ -40,7 +40,7 @@ func (c *comparison) profile(ctx context.Context, cl *cluster, server int, verb 
 	done := make(chan taken, 1)
 	go func() {
 		data, err := get(ctx, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d",
-			cl.members()[0].ClientURL(), c.seconds))
+			cl.members()[0].ClientURL(), c.profile))
 		if err != nil {
 			done <- taken{err: err}
 			return

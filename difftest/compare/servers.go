@@ -131,7 +131,10 @@ func (c *comparison) weigh(cl *cluster, server int, suffix, when string) error {
 	for _, v := range []struct {
 		key, title string
 		bytes      int64
-	}{{"memory", "memory", resident}, {"private", "private memory", private}, {"disk", "disk", disk}} {
+	}{
+		{"memory", "memory", resident}, {"private", "private memory", private},
+		{"disk", "disk", disk},
+	} {
 		c.report.AddValue(report.Value{Key: v.key + suffix, Title: v.title + ", " + when,
 			Unit: "bytes"}, server, float64(v.bytes))
 	}

@@ -66,10 +66,7 @@ func classify(stack []string) (group, function string) {
 			function = short(stack[owner])
 		}
 		switch {
-		case slices.ContainsFunc(stack, func(f string) bool { return strings.HasPrefix(f, "net.") }),
-			slices.ContainsFunc(stack, func(f string) bool {
-				return strings.HasPrefix(f, "runtime.netpoll")
-			}):
+		case slices.ContainsFunc(stack, sockets):
 			return Network, function
 		case slices.ContainsFunc(stack, files):
 			return Files, function
@@ -102,13 +99,18 @@ func collects(f string) bool {
 
 // calls tells functions that are the kernel at work.
 func calls(f string) bool {
-	for _, p := range []string{"internal/runtime/syscall.", "runtime/internal/syscall.", "syscall.",
+	for _, p := range []string{"internal/runtime/syscall", "runtime/internal/syscall", "syscall.",
 		"golang.org/x/sys/unix.", "runtime.epollwait", "runtime.madvise"} {
 		if strings.HasPrefix(f, p) {
 			return true
 		}
 	}
 	return false
+}
+
+// sockets tells functions through which connections are reached.
+func sockets(f string) bool {
+	return strings.HasPrefix(f, "net.") || strings.HasPrefix(f, "runtime.netpoll")
 }
 
 // files tells functions through which files are reached.
@@ -132,6 +134,7 @@ func schedules(f string) bool {
 
 // packageOf returns the import path in a function's full name.
 func packageOf(f string) string {
+	f, _, _ = strings.Cut(f, "[") // type arguments have paths, too
 	slash := strings.LastIndexByte(f, '/')
 	if dot := strings.IndexByte(f[slash+1:], '.'); dot >= 0 {
 		return f[:slash+1+dot]
@@ -142,7 +145,8 @@ func packageOf(f string) string {
 // standard tells functions of Go's own packages: their time is their caller's.
 func standard(f string) bool {
 	first, _, _ := strings.Cut(packageOf(f), "/")
-	return !strings.Contains(first, ".") || strings.HasPrefix(f, "golang.org/x/sys/")
+	return !strings.Contains(first, ".") || strings.HasPrefix(f, "golang.org/x/sys/") ||
+		strings.HasPrefix(f, "type:") // what the compiler makes: comparing, hashing
 }
 
 // labels are names for packages of others, by the prefix of their path.
@@ -180,5 +184,6 @@ func label(path string) string {
 
 // short is a function's name without the path of its package, which is well known or long.
 func short(f string) string {
+	f, _, _ = strings.Cut(f, "[")
 	return f[strings.LastIndexByte(f, '/')+1:]
 }

@@ -119,12 +119,10 @@ func digits(v float64) string {
 	switch a := math.Abs(v); {
 	case math.IsNaN(v):
 		return "-"
-	case a >= 100:
+	case a >= 100 || v == math.Trunc(v):
 		return fmt.Sprintf("%.0f", v)
 	case a >= 10:
 		return fmt.Sprintf("%.1f", v)
-	case v == math.Trunc(v):
-		return fmt.Sprintf("%.0f", v)
 	}
 	return fmt.Sprintf("%.2f", v)
 }
@@ -139,7 +137,7 @@ func micros(us float64) string {
 	case us >= 1000:
 		return digits(us/1000) + " ms"
 	}
-	return digits(us) + " us"
+	return digits(us) + " µs"
 }
 
 // text writes a value with its unit.

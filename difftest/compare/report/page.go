@@ -43,6 +43,9 @@ func (r *Run) Page() (map[string][]byte, error) {
 	return files, nil
 }
 
+// Has tells whether there is a picture of this name.
+func (r *Run) Has(picture string) bool { return r.pictures()[picture] != nil }
+
 // Row is a line of the page's tables: texts of both servers, and how many times better Cairn is.
 type Row struct {
 	Title, Figure string
@@ -124,7 +127,7 @@ func (r *Run) pictures() map[string][]byte {
 	}
 	if x, y := r.fanOut(); len(x) > 1 {
 		out["fanout"] = svg.Lines("Watch fan-out: server CPU per event and watcher",
-			"watchers of one key", "us", Servers, x, y)
+			"watchers of one key", "µs", Servers, x, y)
 	}
 	if rows := r.figureRows(); len(rows) > 0 {
 		out["store"] = svg.Pairs("A large store", Servers, rows)

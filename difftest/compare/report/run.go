@@ -5,9 +5,9 @@
 // # Arithmetic
 //
 // Both servers are measured in turn, in rounds. A figure of one server is the median of its rounds;
-// a ratio is the median of the rounds' ratios, so that what slows down the machine for a while slows
-// down both sides of a ratio. A ratio says how many times better Cairn is: above 1 it is better,
-// whether more (a rate) or less (a time, memory) is better.
+// a ratio is the median of the rounds' ratios, so that what slows down the machine for a while
+// slows down both sides of a ratio. A ratio says how many times better Cairn is: above 1 it is
+// better, whether more (a rate) or less (a time, memory) is better.
 package report
 
 import (

@@ -2,7 +2,7 @@
 // on light and on dark pages: colours come from a style sheet that asks which of them it is on, and
 // there is no background.
 //
-//	Pairs     a row for each thing that was measured, two bars in it; the longer one has full length
+//	Pairs     a row for each thing that was measured, with two bars; the longer has full length
 //	Groups    bars side by side in groups, on a logarithmic scale
 //	Lines     curves over a logarithmic scale
 //
@@ -30,10 +30,10 @@ const (
 )
 
 // style has the colours. s0 and s1 are the two things that are compared.
-const style = `text{font:13px system-ui,-apple-system,"Segoe UI",sans-serif;fill:#1f2328}` +
+const style = `text{font:13px system-ui,-apple-system,sans-serif;fill:#1f2328}` +
 	`.t{font-size:16px;font-weight:600}.s{font-size:11px}.d{fill:#59636e}.e{text-anchor:end}` +
-	`.m{text-anchor:middle}.s0{fill:#8295ab}.s1{fill:#e0662f}.l0{stroke:#8295ab}.l1{stroke:#e0662f}` +
-	`.l{fill:none;stroke-width:2.5}.g{stroke:#d1d9e0}` +
+	`.m{text-anchor:middle}.s0{fill:#8295ab}.s1{fill:#e0662f}` +
+	`.l0{stroke:#8295ab}.l1{stroke:#e0662f}.l{fill:none;stroke-width:2.5}.g{stroke:#d1d9e0}` +
 	`@media(prefers-color-scheme:dark){text{fill:#f0f6fc}.d{fill:#9aa4af}.g{stroke:#3d444d}}`
 
 // canvas collects elements.
