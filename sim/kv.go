@@ -280,7 +280,7 @@ func (w *worker) get(o *check.Op) {
 					return nil, err
 				}
 			}
-			reply, err := b.AppendRange(ctx, nil, req)
+			reply, err := b.AppendRange(ctx, nil, req, v3.Unbounded)
 			if err != nil {
 				return nil, err
 			}

@@ -114,7 +114,7 @@ func (k *locker) oldest(created int64) bool {
 			reply, err := b.AppendRange(ctx, nil, &cairn.RangeRequest{
 				Key: []byte(lockPrefix), End: []byte("lock0"), Limit: 1,
 				SortTarget: cairn.SortByCreate, SortOrder: cairn.SortAscend,
-			})
+			}, v3.Unbounded)
 			if err != nil {
 				return nil, err
 			}

@@ -10,6 +10,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/check"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/task"
 	v3 "github.com/cairnkv/cairn/v3"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -103,9 +104,18 @@ func (s *Sim) renew(m *member, t *tenant) {
 
 func (s *Sim) keepAlive(m *member, id int64) (int64, error) {
 	ttl, err := s.rpc(m, "keep alive", keepTimeout,
-		func(ctx context.Context, _ *life, b v3.Backend) (any, error) {
+		func(ctx context.Context, l *life, b v3.Backend) (any, error) {
 			if b.Learner() {
 				return int64(0), cairn.ErrNotForLearner
+			}
+			type outcome struct {
+				ttl int64
+				err error
+			}
+			renewed := make(chan outcome, 1)
+			if b.TryKeepAlive(id, func(ttl int64, err error) { renewed <- outcome{ttl, err} }) {
+				o, _ := task.Receive(l.on(), renewed)
+				return o.ttl, o.err
 			}
 			return b.KeepAlive(ctx, id)
 		})

@@ -272,7 +272,7 @@ func (s *Sim) sameState() error {
 func (s *Sim) checkStores(timeline *check.Timeline) error {
 	for _, m := range s.living() {
 		reply, err := m.life.backend().AppendRange(context.Background(), nil,
-			&cairn.RangeRequest{Key: []byte{0}, End: []byte{0}})
+			&cairn.RangeRequest{Key: []byte{0}, End: []byte{0}}, v3.Unbounded)
 		if err != nil {
 			return fmt.Errorf("the content of %s: %w", m.name, err)
 		}

@@ -32,20 +32,23 @@ func (l *life) stream(
 	if ask {
 		w.Progress()
 	}
-	var buf [][]byte
+	var buf []byte
+	var ends []int
 	for {
-		buf = w.Take(buf[:0], takeBytes)
-		for _, b := range buf {
+		var more bool
+		buf, ends, more = w.Take(buf[:0], ends[:0], takeBytes)
+		at := 0
+		for _, end := range ends {
 			r := &pb.WatchResponse{}
-			if err := proto.Unmarshal(b, r); err != nil {
+			if err := proto.Unmarshal(buf[at:end], r); err != nil {
 				l.m.sim.fail(fmt.Errorf("a watch response: %w", err))
 				return
 			}
-			if !sink(r) {
+			if at = end; !sink(r) {
 				return
 			}
 		}
-		if len(buf) == 0 && l.on().Wait(nil, gone, wake) == 0 {
+		if !more && l.on().Wait(nil, gone, wake) == 0 {
 			return
 		}
 	}

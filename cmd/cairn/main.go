@@ -6,6 +6,7 @@
 //	cairn utl, etcdutl       work on backups and data directories
 //	cairn playground         a cluster on this machine, to watch and to break
 //	cairn sim                clusters simulated from seeds, with faults, and checked
+//	cairn bench              load, and what it costs
 package main
 
 import (
@@ -16,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cairnkv/cairn/cli/bench"
 	"github.com/cairnkv/cairn/cli/ctl"
 	"github.com/cairnkv/cairn/cli/playground"
 	"github.com/cairnkv/cairn/cli/simulate"
@@ -23,13 +25,16 @@ import (
 	"github.com/cairnkv/cairn/vfs"
 )
 
+// verbs are the tools that go by a first argument.
+var verbs = []string{"ctl", "utl", "playground", "bench", "sim"}
+
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
 	args := os.Args[1:]
 	verb := name
 	if name == "cairn" {
 		args = completionLast(args)
-		if len(args) > 0 && slices.Contains([]string{"ctl", "utl", "playground", "sim"}, args[0]) {
+		if len(args) > 0 && slices.Contains(verbs, args[0]) {
 			verb, name, args = args[0], name+" "+args[0], args[1:]
 		}
 	}
@@ -53,6 +58,10 @@ func main() {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 		defer stop()
 		os.Exit(simulate.Main(ctx, simulate.Config{
+			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr,
+		}))
+	case "bench":
+		os.Exit(bench.Main(context.Background(), bench.Config{
 			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr,
 		}))
 	default:
