@@ -32,6 +32,12 @@ func crashScenarios() []Scenario {
 			o.Members = 1
 			faults(o, map[string]float64{"power failure at an operation": 30, "power failure": 20})
 		}},
+		{"double-vote", "a member votes twice in a term, for it has forgotten", func(o *Options) {
+			o.Members, o.ElectionMs = pick(stream(o.Seed, 7), []int{3, 3, 5}), 500
+			faults(o, map[string]float64{
+				"power failure after a vote": 90, "pair cut off": 40, "kill": 20,
+			})
+		}},
 		{"etcd-14685", "a crash while files are rewritten damages them", func(o *Options) {
 			o.RevlogBytes, o.CompactEvery, o.SnapshotCount = 4<<10, 500*time.Millisecond, 5
 			o.ValueBytes = 1000
