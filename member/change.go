@@ -132,12 +132,13 @@ func (s *Set) Removed(id cairn.MemberID) bool {
 // Replace makes the set what other is, which a snapshot brought. The applier's.
 func (s *Set) Replace(other *Set) {
 	other.mu.RLock()
-	cluster, version := other.cluster, other.version
+	cluster, version := other.cluster.Load(), other.version
 	members, removed := slices.Clone(other.members), slices.Clone(other.removed)
 	other.mu.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cluster, s.version, s.members, s.removed = cluster, version, members, removed
+	s.cluster.Store(cluster)
+	s.version, s.members, s.removed = version, members, removed
 }
 
 // Alone makes local the only member; the others count as removed. The version stays.

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	cairn "github.com/cairnkv/cairn"
 )
@@ -46,8 +47,8 @@ func ClusterID(members []cairn.MemberID) uint64 {
 
 // Set is the membership. The applier alone changes it; all methods may be called at once.
 type Set struct {
-	mu      sync.RWMutex
-	cluster uint64
+	mu      sync.RWMutex // guards all but cluster
+	cluster atomic.Uint64
 	version string // agreed cluster version "major.minor.patch"; empty until decided
 	members []Member
 	removed []cairn.MemberID // never to be used again
@@ -55,7 +56,8 @@ type Set struct {
 
 // NewSet makes a membership with the given first members.
 func NewSet(cluster uint64, members []Member) *Set {
-	s := &Set{cluster: cluster, members: slices.Clone(members)}
+	s := &Set{members: slices.Clone(members)}
+	s.cluster.Store(cluster)
 	slices.SortFunc(s.members, byID)
 	return s
 }
@@ -63,11 +65,7 @@ func NewSet(cluster uint64, members []Member) *Set {
 func byID(a, b Member) int { return cmp.Compare(a.ID, b.ID) }
 
 // ClusterID is the cluster's id.
-func (s *Set) ClusterID() uint64 {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.cluster
-}
+func (s *Set) ClusterID() uint64 { return s.cluster.Load() }
 
 // List returns copies of the members, by id.
 func (s *Set) List() []Member {
@@ -132,7 +130,7 @@ type encoded struct {
 func (s *Set) Encode(dst []byte) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	b, err := json.Marshal(encoded{s.cluster, s.version, s.members, s.removed})
+	b, err := json.Marshal(encoded{s.cluster.Load(), s.version, s.members, s.removed})
 	return append(dst, b...), err
 }
 

@@ -18,14 +18,7 @@ import (
 func (s *Store) AppendRange(
 	ctx context.Context, dst []byte, h *cairn.Header, r *cairn.RangeRequest,
 ) ([]byte, error) {
-	if len(r.End) == 0 {
-		return s.appendPoint(dst, h, r)
-	}
-	v := s.View()
-	defer v.Close()
-	header := *h
-	header.Revision = v.rev
-	return v.appendRange(ctx, dst, &header, r)
+	return s.AppendRangeWithin(ctx, dst, h, r, unbounded)
 }
 
 // AppendRange is Reader.AppendRange.
@@ -123,6 +116,11 @@ func defaultOrder(r *cairn.RangeRequest) bool {
 		r.SortTarget == cairn.SortByKey && r.SortOrder == cairn.SortAscend
 }
 
+// inOrder says that the keys come as they are found.
+func inOrder(r *cairn.RangeRequest) bool {
+	return defaultOrder(r) && r.SortTarget == cairn.SortByKey && !hasFilters(r)
+}
+
 func hasFilters(r *cairn.RangeRequest) bool {
 	return r.MinModRevision != 0 || r.MaxModRevision != 0 ||
 		r.MinCreateRevision != 0 || r.MaxCreateRevision != 0
@@ -156,7 +154,7 @@ func (r *reader) appendRange(
 	switch {
 	case q.CountOnly:
 		total, err = r.count(ctx, q.Key, q.End, rev)
-	case defaultOrder(q) && q.SortTarget == cairn.SortByKey && !hasFilters(q):
+	case inOrder(q):
 		dst, total, err = r.appendInOrder(ctx, dst, q, rev)
 		found = total
 	default:
@@ -173,7 +171,7 @@ func (r *reader) appendRange(
 func (r *reader) count(ctx context.Context, key, end []byte, rev int64) (total int64, err error) {
 	c := &r.at
 	for c.start(key, end); !c.done; {
-		if err := ctx.Err(); err != nil {
+		if err := r.goOn(ctx, 0); err != nil {
 			return 0, err
 		}
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
@@ -192,13 +190,13 @@ func (r *reader) count(ctx context.Context, key, end []byte, rev int64) (total i
 func (r *reader) appendInOrder(
 	ctx context.Context, dst []byte, q *cairn.RangeRequest, rev int64,
 ) (_ []byte, total int64, err error) {
-	limit := q.Limit
+	limit, from := q.Limit, len(dst)
 	if limit <= 0 {
 		limit = math.MaxInt64
 	}
 	c := &r.at
 	for c.start(q.Key, q.End); !c.done; {
-		if err := ctx.Err(); err != nil {
+		if err := r.goOn(ctx, len(dst)-from); err != nil {
 			return dst, 0, err
 		}
 		r.items = r.items[:0]
@@ -220,6 +218,23 @@ func (r *reader) appendInOrder(
 	return dst, total, nil
 }
 
+// goOn is asked before each chunk of a walk, and check when bytes were added to the response: both
+// hold the range to its budget.
+func (r *reader) goOn(ctx context.Context, bytes int) error {
+	r.budget.Keys -= chunkKeys
+	return r.check(ctx, bytes)
+}
+
+func (r *reader) check(ctx context.Context, bytes int) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if r.budget.Keys <= 0 || bytes > r.budget.Bytes {
+		return ErrLong
+	}
+	return nil
+}
+
 func (r *reader) take(id uint32, v index.Version) {
 	r.items = append(r.items, item{key: r.s.idx.Key(id), v: versionOf(v)})
 }
@@ -237,7 +252,7 @@ func (r *reader) appendSorted(
 	c := &r.at
 	r.items = r.items[:0]
 	for c.start(q.Key, q.End); !c.done; {
-		if err := ctx.Err(); err != nil {
+		if err := r.goOn(ctx, 0); err != nil {
 			return dst, 0, 0, err
 		}
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
@@ -257,9 +272,12 @@ func (r *reader) appendSorted(
 	if q.Limit > 0 && int64(len(items)) > q.Limit {
 		items = items[:q.Limit]
 	}
+	from := len(dst)
 	for i := range items {
-		if i%chunkKeys == 0 && ctx.Err() != nil {
-			return dst, 0, 0, ctx.Err()
+		if i%chunkKeys == 0 {
+			if err := r.check(ctx, len(dst)-from); err != nil {
+				return dst, 0, 0, err
+			}
 		}
 		if dst, err = r.s.appendItem(dst, q, &items[i]); err != nil {
 			return dst, 0, 0, err

@@ -59,6 +59,7 @@ type reader struct {
 	floor      int64 // pinned: the index is whole from here on
 	rev        int64
 	compactRev int64 // reads below are refused
+	budget     Budget
 	items      []item
 	at         cursor
 }
@@ -76,7 +77,7 @@ const keptItems = 4 * chunkKeys
 // begin takes the pins, the log's first: it must be held before a position is learnt. rev is the
 // newest one published then.
 func (r *reader) begin() {
-	r.pin = r.s.log.Pin()
+	r.pin, r.budget = r.s.log.Pin(), unbounded
 	r.floor, r.rev = r.s.pins.take(&r.s.floor, &r.s.rev)
 }
 

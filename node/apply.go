@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -66,6 +67,18 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 		n.fatal(fmt.Errorf("write the record log: %w", err))
 		return false
 	}
+	n.together(func() { n.tell(m, rev, events, confs, bytes, results) })
+	for _, message := range batch {
+		n.inbox.put(message.GetResponses()...)
+	}
+	return true
+}
+
+// tell tells everyone what was applied and became visible.
+func (n *Node) tell(
+	m *state.Machine, rev int64, events []mvcc.Event, confs []*raftpb.ConfChangeV2, bytes int,
+	results *state.Results,
+) {
 	if len(events) > 0 && n.cfg.Published != nil {
 		n.cfg.Published(rev, events)
 	}
@@ -85,10 +98,6 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 		n.cfg.Applied(m.Index(), bytes)
 	}
 	n.complete(results)
-	for _, message := range batch {
-		n.inbox.put(message.GetResponses()...)
-	}
-	return true
 }
 
 // setSoloReader lets reads go without a round if this member is alone and leads. The status is

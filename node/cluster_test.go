@@ -150,7 +150,7 @@ func (e *ensemble) start(id uint64, fs vfs.FS, img *state.Image) {
 	r.node, err = Start(Config{
 		ID: id, TickInterval: testTick, ElectionTicks: 10, RequestTimeout: 5 * time.Second,
 		FirstSequence: id << 32, Log: e.logs[id], Machine: r.machine, Clock: clock.Real(),
-		Transport: wire{e.net, id},
+		Transport: &roundCounter{Transport: wire{e.net, id}},
 		Logger:    &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 		Fatal:     func(err error) { r.fatal <- err },
 	})

@@ -41,9 +41,11 @@ func (n *Node) runLoop() {
 			n.fatal(fmt.Errorf("raft: %w", err))
 			return
 		}
+		now := n.cfg.Clock.Now()
+		n.beginReads(now)
 		n.proposeChanges(&p)
 		n.propose(&p)
-		n.stepReads(n.cfg.Clock.Now())
+		n.stepReads(now, len(p.backlog) > 0 && !n.hasRoom())
 		n.handOut()
 	}
 }
@@ -113,7 +115,8 @@ func (n *Node) handOut() {
 	for n.core.Ready(&out) {
 		n.noteStatus() // before what follows from it leaves this member
 		for _, m := range out.Appends {
-			if len(m.GetEntries()) > 0 {
+			if entries := m.GetEntries(); len(entries) > 0 {
+				n.lastAppended = entries[len(entries)-1].GetIndex()
 				n.unsynced.Add(1)
 				n.noteConf(m)
 			}

@@ -101,8 +101,20 @@ type Config struct {
 	// their time was over; SlowRead when a read point has to be asked for again.
 	ProposalsFailed, ReadsFailed func(n int)
 	SlowRead                     func()
+	// Together, if set, is called with what tells many clients something in a row, on the loop and
+	// on the applier, and calls it: what is sent to the clients may gather meanwhile.
+	Together func(tell func())
 	// Fatal is called once with the error that ends the process; it must not return to normal.
 	Fatal func(err error)
+}
+
+// together calls tell, which tells many clients something.
+func (n *Node) together(tell func()) {
+	if n.cfg.Together == nil {
+		tell()
+		return
+	}
+	n.cfg.Together(tell)
 }
 
 // Done takes the outcome of a request: reply, a response message that is valid during the call
@@ -137,10 +149,12 @@ type Node struct {
 	// Of the loop alone:
 	ticks     int
 	held      []heldProposal
-	confIndex uint64          // before it is applied, no configuration change may be proposed
-	leader    uint64          // the last known
-	passed    map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
-	passing   time.Time       // when it tried last
+	confIndex uint64 // before it is applied, no configuration change may be proposed
+	leader    uint64 // the last known
+	// lastAppended is the last entry that was handed to the writer.
+	lastAppended uint64
+	passed       map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
+	passing      time.Time       // when it tried last
 
 	began   time.Time
 	stop    chan struct{}

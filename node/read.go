@@ -27,6 +27,9 @@ type readQueue struct {
 	round   []reader // share the round under way
 	context uint64   // of the round under way, or the last one
 	asked   time.Time
+	begun   bool        // the round has begun in this pass, and its point was not asked for yet
+	last    uint64      // entry of the leader's log when the round began
+	term    uint64      // then
 	ready   []readyRead // read point known, state not there yet
 }
 
@@ -65,27 +68,50 @@ func (q *readQueue) put(done func(error), now time.Time) {
 	}
 }
 
-// stepReads begins a round if someone waits, asks again if there was no answer, and answers the
-// reads whose point the state has reached.
-func (n *Node) stepReads(now time.Time) {
+// beginReads begins a round if someone waits. It comes before the proposals of the pass, since an
+// entry that is proposed after the round began can prove what the round has to.
+func (n *Node) beginReads(now time.Time) {
 	q := n.reads
-	if len(q.round) == 0 {
-		q.mu.Lock()
-		q.round, q.waiting = q.waiting, nil
-		q.mu.Unlock()
-		if len(q.round) > 0 {
-			q.context++
-			n.askRead(now)
-		}
-	} else if now.Sub(q.asked) >= readRetry {
+	if len(q.round) > 0 {
+		return
+	}
+	q.mu.Lock()
+	q.round, q.waiting = q.waiting, nil
+	q.mu.Unlock()
+	if len(q.round) > 0 {
+		s := n.core.Status()
+		q.context++
+		q.begun, q.asked, q.last, q.term = true, now, n.lastAppended, s.Term
+	}
+}
+
+// stepReads asks for the point of a round that has begun, asks again if there was no answer, and
+// answers the reads whose point the state has reached. A leader that proposes anyway asks nobody:
+// when an entry is committed that it appended after the round began, a quorum has told it since
+// that it leads. more says that proposals wait.
+func (n *Node) stepReads(now time.Time, more bool) {
+	q := n.reads
+	s := n.core.Status()
+	switch {
+	case len(q.round) == 0:
+	case s.IsLeader && s.Term == q.term && s.Commit > q.last:
+		q.ready = append(q.ready, readyRead{s.Commit, q.round})
+		q.round = nil
+	case q.begun && s.IsLeader && (more || n.lastAppended > q.last):
+		// The entry under way will tell.
+	case q.begun:
+		n.askRead(now)
+	case now.Sub(q.asked) >= readRetry:
 		n.askRead(now)
 		if n.cfg.SlowRead != nil {
 			n.cfg.SlowRead()
 		}
 	}
+	q.begun = false
 	applied := n.applied.Load()
 	for len(q.ready) > 0 && q.ready[0].index <= applied {
-		answer(q.ready[0].readers, nil)
+		readers := q.ready[0].readers
+		n.together(func() { answer(readers, nil) })
 		q.ready = q.ready[1:]
 	}
 }

@@ -120,10 +120,20 @@ func (f *file) seek(main int64) int64 {
 	return table[lo-1].off
 }
 
+// releaseBytes is the least that a walk must have read for its memory to be given back.
+const releaseBytes = 128 << 10
+
 // walk calls fn with the records from off on, in order, checked, until end or until fn says
 // stop. It returns where it stopped. prev is the revision that the first record must come after.
+// The memory of a long walk is given back: it is the page cache that keeps what is read again.
 func (f *file) walk(off, end int64, prev cairn.Revision,
 	fn func(off, size int64, r Record) (more bool, err error)) (next int64, err error) {
+	from := off
+	defer func() {
+		if n := off - from; n >= releaseBytes && f.mapping != nil {
+			f.mapping.Release(from, n)
+		}
+	}()
 	err = f.guarded(&off, func() error {
 		for off < end {
 			r, size, err := f.record(off, end)

@@ -11,6 +11,7 @@ import (
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/revlog"
@@ -146,14 +147,29 @@ func (b *backend) Barrier(done func(reply []byte, err error)) {
 }
 
 func (b *backend) AppendRange(
-	ctx context.Context, dst []byte, r *cairn.RangeRequest,
+	ctx context.Context, dst []byte, r *cairn.RangeRequest, budget v3.Budget,
 ) ([]byte, error) {
+	h := b.Header()
+	started := b.clk.Now()
+	out, err := b.machine.Store().AppendRangeWithin(ctx, dst, &h, r, mvcc.Budget(budget))
+	if errors.Is(err, mvcc.ErrLong) {
+		return out, v3.ErrLong
+	}
+	b.metrics.Ranges.Inc()
+	b.ranges.observe(err == nil, b.clk.Since(started))
+	return out, b.readError(err)
+}
+
+func (b *backend) WriteRange(
+	ctx context.Context, r *cairn.RangeRequest, begin func(size int) error,
+	write func(piece []byte) error,
+) error {
 	b.metrics.Ranges.Inc()
 	h := b.Header()
 	started := b.clk.Now()
-	out, err := b.machine.Store().AppendRange(ctx, dst, &h, r)
+	err := b.machine.Store().WriteRange(ctx, &h, r, begin, write)
 	b.ranges.observe(err == nil, b.clk.Since(started))
-	return out, b.readError(err)
+	return b.readError(err)
 }
 
 func (b *backend) AppendReadTxn(

@@ -12,20 +12,15 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/listen"
 	v3 "github.com/cairnkv/cairn/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	_ "google.golang.org/grpc/encoding/gzip" // clients may compress; etcd takes it too
-	"google.golang.org/grpc/keepalive"
 )
 
 // drainTime is how long calls may go on after the member was asked to stop.
 const drainTime = 500 * time.Millisecond
-
-// connectionTimeout is how long a connection may take to begin HTTP/2.
-const connectionTimeout = 10 * time.Second
 
 // doors are the member's ports and what serves them. They are bound before the data is opened, so
 // that a port in use is told at once, and serve when the member is ready.
@@ -34,8 +29,7 @@ type doors struct {
 	metrics *listen.Group // nil: none of their own
 	peers   *listen.Group
 	door    *v3.Door
-	grpc    *grpc.Server
-	inHTTP  *grpc.Server // for gRPC that comes through the HTTP servers: it cannot be drained
+	rpc     *rpc.Server
 	http    []*http.Server
 	// peerHTTP serves the other members, from before clients are served until after.
 	peerHTTP *http.Server
@@ -100,7 +94,7 @@ func (d *doors) closeListeners() error {
 
 // servePeers begins to accept other members.
 func (d *doors) servePeers(s *Server) {
-	d.peerHTTP = listen.HTTPServer(s.peerHandler(s.opsOptions()), nil,
+	d.peerHTTP = listen.HTTPServer(s.peerHandler(s.opsOptions()),
 		s.cfg.MaxConcurrentStreams, s.logger)
 	d.run(s, func() error { return d.peerHTTP.Serve(d.peers.HTTP()) })
 	d.peers.Start()
@@ -124,17 +118,17 @@ func secure(lists ...config.URLs) bool {
 
 // serve begins to accept clients.
 func (d *doors) serve(s *Server) (err error) {
-	if d.door, err = newDoor(s); err != nil {
-		return err
-	}
-	d.grpc, d.inHTTP = newGRPC(s, d.door), newGRPC(s, d.door)
+	d.door = newDoor(s)
 	o := s.opsOptions()
-	d.run(s, func() error { return d.grpc.Serve(d.clients.GRPC()) })
-	d.serveHTTP(s, d.clients, ops.ClientHandler(o, nil), d.inHTTP)
+	handler := ops.ClientHandler(o, nil)
+	d.rpc = newRPC(s, d.door, handler)
+	s.corker.Store(d.rpc)
+	d.run(s, func() error { return d.rpc.Serve(d.clients.GRPC()) })
+	d.serveHTTP(s, d.clients, handler)
 	d.clients.Start()
 	d.announce(s, d.clients, "client")
 	if d.metrics != nil {
-		d.serveHTTP(s, d.metrics, ops.MetricsHandler(o), nil)
+		d.serveHTTP(s, d.metrics, ops.MetricsHandler(o))
 		d.metrics.Start()
 		d.announce(s, d.metrics, "metrics")
 	}
@@ -152,8 +146,8 @@ func (s *Server) opsOptions() ops.Options {
 	}
 }
 
-func (d *doors) serveHTTP(s *Server, g *listen.Group, handler, grpc http.Handler) {
-	h := listen.HTTPServer(handler, grpc, s.cfg.MaxConcurrentStreams, s.logger)
+func (d *doors) serveHTTP(s *Server, g *listen.Group, handler http.Handler) {
+	h := listen.HTTPServer(handler, s.cfg.MaxConcurrentStreams, s.logger)
 	d.http = append(d.http, h)
 	d.run(s, func() error { return h.Serve(g.HTTP()) })
 }
@@ -163,7 +157,7 @@ func (d *doors) run(s *Server, serve func() error) {
 	d.serving.Go(func() {
 		err := serve()
 		if err != nil && !errors.Is(err, http.ErrServerClosed) &&
-			!errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) {
+			!errors.Is(err, rpc.ErrStopped) && !errors.Is(err, net.ErrClosed) {
 			s.fatal(err)
 		}
 	})
@@ -182,15 +176,14 @@ func (d *doors) announce(s *Server, g *listen.Group, what string) {
 }
 
 // newDoor makes the v3 API of the member.
-func newDoor(s *Server) (*v3.Door, error) {
+func newDoor(s *Server) *v3.Door {
 	var counters []*ops.RPC // by Method.Index
 	var times []outcomes    // the same
 	m := s.metrics
-	door, err := v3.New(s.back, v3.Options{
+	door := v3.New(s.back, v3.Options{
 		MaxRequestBytes: int(s.cfg.MaxRequestBytes), MaxTxnOps: int(s.cfg.MaxTxnOps),
-		MaxConcurrentStreams: s.cfg.MaxConcurrentStreams,
-		RequestTimeout:       s.cfg.RequestTimeout(), MinLeaseTTL: s.minLeaseTTL(),
-		Clock: s.clk, Log: s.logger,
+		MinLeaseTTL: s.minLeaseTTL(),
+		Clock:       s.clk, Log: s.logger,
 		Hooks: v3.Hooks{
 			Started: func(m *v3.Method) { counters[m.Index].Started() },
 			Handled: func(m *v3.Method, code codes.Code, took time.Duration) {
@@ -210,9 +203,6 @@ func newDoor(s *Server) (*v3.Door, error) {
 			},
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
 	for _, method := range door.Methods() {
 		counters = append(counters, m.RPC(method.Service, method.Name, string(method.Kind)))
 		var o outcomes // of a stream: none
@@ -221,26 +211,32 @@ func newDoor(s *Server) (*v3.Door, error) {
 		}
 		times = append(times, o)
 	}
-	return door, nil
+	return door
 }
 
-// newGRPC makes a gRPC server with the v3 API.
-func newGRPC(s *Server, door *v3.Door) *grpc.Server {
-	options := append(door.ServerOptions(), grpc.Creds(listen.Credentials()),
-		grpc.ConnectionTimeout(connectionTimeout),
-		// A handler that still read when the files are closed would read memory that is gone.
-		grpc.WaitForHandlers(true))
-	if t := s.cfg.KeepAliveMinTime; t > 0 {
-		options = append(options,
-			grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: t}))
+// newRPC makes the server of the clients' HTTP/2: the v3 API, and handler for all else.
+func newRPC(s *Server, door *v3.Door, handler http.Handler) *rpc.Server {
+	if len(s.cfg.ListenClientHTTPURLs) > 0 {
+		handler = nil // it has addresses of its own
 	}
-	if t, out := s.cfg.KeepAliveInterval, s.cfg.KeepAliveTimeout; t > 0 && out > 0 {
-		options = append(options,
-			grpc.KeepaliveParams(keepalive.ServerParameters{Time: t, Timeout: out}))
-	}
-	server := grpc.NewServer(options...)
+	server := rpc.New(rpc.Options{
+		MaxRecvBytes: door.MaxRecvBytes(), MaxSendBytes: door.MaxSendBytes(),
+		MaxStreams:        s.cfg.MaxConcurrentStreams,
+		KeepaliveMinTime:  s.cfg.KeepAliveMinTime,
+		KeepaliveInterval: s.cfg.KeepAliveInterval, KeepaliveTimeout: s.cfg.KeepAliveTimeout,
+		HTTP: handler, Clock: s.clk, Log: s.logger,
+	})
 	door.Register(server)
 	return server
+}
+
+// together holds back what is sent to clients while many of them are answered.
+func (s *Server) together(tell func()) {
+	if c := s.corker.Load(); c != nil {
+		c.Cork()
+		defer c.Uncork()
+	}
+	tell()
 }
 
 // noteCall logs a call that took longer than --warning-unary-request-duration.
@@ -261,22 +257,22 @@ func (d *doors) stop(s *Server) error {
 	if d.metrics != nil {
 		errs = append(errs, d.metrics.Close())
 	}
-	if d.grpc != nil {
+	if d.rpc != nil {
+		ctx, cancel := context.WithCancel(context.Background())
 		drained := make(chan struct{})
 		go func() {
-			d.grpc.GracefulStop()
-			close(drained)
+			defer close(drained)
+			_ = d.rpc.Drain(ctx) // what is still under way then is cut off
 		}()
 		timer := s.clk.NewTimer(drainTime)
 		select {
 		case <-drained:
 		case <-timer.C():
-			d.grpc.Stop()
 		}
+		cancel()
 		timer.Stop()
-	}
-	if d.inHTTP != nil {
-		d.inHTTP.Stop()
+		<-drained
+		d.rpc.Stop()
 	}
 	for _, h := range d.http {
 		errs = append(errs, h.Close())

@@ -6,6 +6,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/internal/version"
 	"github.com/cairnkv/cairn/ops"
+	v3 "github.com/cairnkv/cairn/v3"
 )
 
 // opsBackend is the member as the door of its operators sees it.
@@ -47,6 +48,7 @@ func (b opsBackend) Read(ctx context.Context, serializable bool) error {
 			return err
 		}
 	}
-	_, err := b.s.back.AppendRange(ctx, nil, &cairn.RangeRequest{Key: healthKey, Limit: 1})
+	_, err := b.s.back.AppendRange(ctx, nil, &cairn.RangeRequest{Key: healthKey, Limit: 1},
+		v3.Unbounded)
 	return err
 }

@@ -138,7 +138,7 @@ func (r *rig) get(key, end string, rev int64) (*pb.RangeResponse, error) {
 		return nil, err
 	}
 	b, err := r.back.AppendRange(context.Background(), nil,
-		&cairn.RangeRequest{Key: []byte(key), End: []byte(end), Revision: rev})
+		&cairn.RangeRequest{Key: []byte(key), End: []byte(end), Revision: rev}, v3.Unbounded)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +153,8 @@ const everything = "\x00"
 type watcher struct {
 	stream v3.WatchStream
 	wake   chan struct{}
-	buf    [][]byte
+	buf    []byte
+	ends   []int
 	events []*pbEvent
 	err    error // why the watch ended
 }
@@ -189,15 +190,15 @@ func (w *watcher) follow(ended <-chan struct{}, rev func() int64) error {
 // take adds what has arrived.
 func (w *watcher) take() error {
 	for {
-		w.buf = w.stream.Take(w.buf[:0], 1<<20)
-		if len(w.buf) == 0 {
-			return w.err
-		}
-		for _, b := range w.buf {
+		var more bool
+		w.buf, w.ends, more = w.stream.Take(w.buf[:0], w.ends[:0], 1<<20)
+		from := 0
+		for _, end := range w.ends {
 			var resp pb.WatchResponse
-			if err := proto.Unmarshal(b, &resp); err != nil {
+			if err := proto.Unmarshal(w.buf[from:end], &resp); err != nil {
 				return err
 			}
+			from = end
 			if resp.Canceled {
 				w.err = fmt.Errorf("watch canceled: %s (compacted %d)",
 					resp.CancelReason, resp.CompactRevision)
@@ -205,6 +206,9 @@ func (w *watcher) take() error {
 			for _, e := range resp.Events {
 				w.events = append(w.events, &pbEvent{e.Kv, e.Type != 0})
 			}
+		}
+		if !more {
+			return w.err
 		}
 	}
 }

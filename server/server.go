@@ -32,6 +32,7 @@ import (
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/server/logging"
@@ -74,6 +75,7 @@ type Server struct {
 	damage    *damageLog
 	leading   leading
 	doors     *doors
+	corker    atomic.Pointer[rpc.Server] // once clients are served
 
 	checkpointMu  sync.Mutex // one checkpoint is made at a time
 	trail         trail      // of checkpoints; checkpointMu guards it
@@ -214,7 +216,8 @@ func (s *Server) startNode() error {
 				m.SlowReadIndexes.Inc()
 			}
 		},
-		Fatal: s.fatal,
+		Together: s.together,
+		Fatal:    s.fatal,
 	})
 	if err != nil {
 		return err

@@ -18,25 +18,40 @@ const (
 	unknownVersion    = "unknown"
 )
 
+// headers are a request's.
+type headers interface {
+	// Header is the first value of a header, "" if there is none.
+	Header(name string) string
+}
+
 // admit looks at what the client says of itself: its version, and whether it wants to be refused
 // when there is no leader. kind is "unary" or "stream".
-func (d *Door) admit(ctx context.Context, kind string) (wantsLeader bool, err error) {
-	version := unknownVersion
-	if vs := metadata.ValueFromIncomingContext(ctx, metaClientVersion); len(vs) > 0 {
-		version = vs[0]
+func (d *Door) admit(h headers, kind string) (wantsLeader bool, err error) {
+	version := h.Header(metaClientVersion)
+	if version == "" {
+		version = unknownVersion
 	}
 	if !utf8.ValidString(version) {
 		return false, cairn.ErrInvalidClientAPI
 	}
 	d.opts.Hooks.ClientRequest(kind, version)
-	vs := metadata.ValueFromIncomingContext(ctx, metaRequireLeader)
-	if len(vs) == 0 || vs[0] != metaHasLeader {
+	if h.Header(metaRequireLeader) != metaHasLeader {
 		return false, nil
 	}
 	if d.backend.Leader() == 0 {
 		return true, cairn.ErrNoLeader
 	}
 	return true, nil
+}
+
+// metadataOf is the headers of a call that has a context.
+type metadataOf struct{ ctx context.Context }
+
+func (m metadataOf) Header(name string) string {
+	if vs := metadata.ValueFromIncomingContext(m.ctx, name); len(vs) > 0 {
+		return vs[0]
+	}
+	return ""
 }
 
 // admitLearner refuses what a learner does not answer: all but its status, serializable ranges and

@@ -1,8 +1,6 @@
 package v3
 
 import (
-	"context"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -13,11 +11,11 @@ import (
 // serveAlarm answers Maintenance.Alarm; all its actions go through the log, so that a list is as
 // good as a linearizable read. An action that does not exist (which ends etcd's process) is
 // refused.
-func (d *Door) serveAlarm(ctx context.Context, c *call) (*[]byte, error) {
+func (d *Door) serveAlarm(c *call) {
 	action := c.msg.(*pb.AlarmRequest).Action
 	if _, ok := pb.AlarmRequest_AlarmAction_name[int32(action)]; !ok {
-		return nil, status.Errorf(codes.InvalidArgument,
-			"cairn: unknown alarm action %d", action)
+		c.fail(status.Errorf(codes.InvalidArgument, "cairn: unknown alarm action %d", action))
+		return
 	}
-	return d.propose(ctx, c, command.Alarm)
+	c.propose(command.Alarm)
 }

@@ -2,7 +2,9 @@ package v3
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
@@ -47,9 +49,9 @@ type Proposer interface {
 	// one too many at once with cairn.ErrTooManyRequests.
 	//
 	// done is called exactly once, whatever happens, from any goroutine, possibly before Propose
-	// returns; it does not block. reply is the whole wire response of the kind's RPC, header
-	// included, and is valid during the call only. req must stay unchanged until then: the door
-	// sees to that even if the client has gone away meanwhile.
+	// returns, and no later than the request timeout; it does not block. reply is the whole wire
+	// response of the kind's RPC, header included, and is valid during the call only. req must stay
+	// unchanged until then: the door sees to that even if the client has gone away meanwhile.
 	//
 	// For a command.Compact done is called when the compaction holds logically; a door that
 	// was asked for a physical one waits with WaitCompacted.
@@ -63,8 +65,16 @@ type Proposer interface {
 // Reader is what reads from the local store.
 type Reader interface {
 	// AppendRange appends the whole RangeResponse, header included, to dst and returns the longer
-	// slice, on an error dst as it was. r is already validated.
-	AppendRange(ctx context.Context, dst []byte, r *cairn.RangeRequest) ([]byte, error)
+	// slice, on an error dst as it was. r is already validated. ErrLong says that it would take
+	// more than the budget.
+	AppendRange(ctx context.Context, dst []byte, r *cairn.RangeRequest, b Budget) ([]byte, error)
+
+	// WriteRange gives the whole RangeResponse to write, piece by piece, after it has told begin
+	// how many bytes it has. A piece is valid during its call only. Errors of begin and write end
+	// the call and are returned as they are; after begin, any error means that the response is
+	// broken.
+	WriteRange(ctx context.Context, r *cairn.RangeRequest, begin func(size int) error,
+		write func(piece []byte) error) error
 
 	// AppendReadTxn appends the whole TxnResponse of a transaction that only reads, all of it at
 	// one revision.
@@ -80,11 +90,24 @@ type Reader interface {
 	WaitCompacted(ctx context.Context, rev int64) error
 }
 
+// Budget bounds a range: the keys that are looked at, and the bytes of the response.
+type Budget struct{ Keys, Bytes int }
+
+// Unbounded lets a range take what it takes.
+var Unbounded = Budget{Keys: math.MaxInt, Bytes: math.MaxInt}
+
+// ErrLong says that a range is longer than its budget.
+var ErrLong = errors.New("v3: the range is longer than the budget")
+
 // Leases is what of leases does not go through the log.
 type Leases interface {
 	// KeepAlive starts the lease's time anew and returns its time to live in seconds.
 	// cairn.ErrLeaseNotFound if there is none.
 	KeepAlive(ctx context.Context, id cairn.LeaseID) (ttl int64, err error)
+	// TryKeepAlive is KeepAlive without waiting: it calls done, once and from any goroutine,
+	// without blocking it. ok is false if it would have to wait for more than a read point, or for
+	// another member: then done is not called.
+	TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)) (ok bool)
 	// TimeToLive describes a lease, with its keys if they are asked for.
 	// cairn.ErrLeaseNotFound if there is none.
 	TimeToLive(ctx context.Context, id cairn.LeaseID, keys bool) (Lease, error)
@@ -159,10 +182,11 @@ type WatchStream interface {
 	// Progress asks for one response that says how far all watches of the stream are. Asked again
 	// before Take has returned the answer, one answer is enough for both.
 	Progress()
-	// Take appends the next encoded WatchResponse messages to dst, in order, until they are
-	// maxBytes or more (always at least one, if there is one). It does not block. The
-	// messages are valid until the next Take or Close.
-	Take(dst [][]byte, maxBytes int) [][]byte
+	// Take appends the next encoded WatchResponse messages to buf, in order, one after the other,
+	// and where each of them ends to ends, until they are maxBytes or more (always at least one, if
+	// there is one). more is false if there is nothing left: wake tells when there is again. It
+	// does not block.
+	Take(buf []byte, ends []int, maxBytes int) (_ []byte, _ []int, more bool)
 	// Close ends all watches and frees what they hold.
 	Close()
 }

@@ -2,33 +2,36 @@ package v3
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
+	"time"
 
-	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
-	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
-// maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one.
-const maxKeptOps = 64
+const (
+	// maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one.
+	maxKeptOps = 64
+	// maxKeptReply bounds the memory of an answer that is kept for the next one.
+	maxKeptReply = 1 << 20
+)
 
-// call is one unary request on its way: the client's bytes, what was decoded from them (aliasing
-// them), and the meeting point of the handler, which waits, with the backend, which answers. Calls
-// are used again and again.
-//
-// A call is shared by its handler and, from a submission until its answer, by the backend. Who
-// lets go last gives it back, so that the bytes stay as they are until the backend is done with
-// them.
+// call is one hot request on its way: the client's bytes and what was decoded from them (aliasing
+// them). It lives in the State of an rpc.Call and is used again with it, so that nothing of it may
+// be touched once the request is answered.
 type call struct {
-	door *Door
-	refs atomic.Int32
-
-	buf mem.Buffer // owns req
-	req []byte
+	door   *Door
+	rpc    *rpc.Call
+	method *hot
+	start  time.Time
+	req    []byte
 
 	// One of these holds the request, depending on the method.
 	rng     cairn.RangeRequest
@@ -38,115 +41,173 @@ type call struct {
 	compact cairn.CompactRequest
 	msg     proto.Message // of the methods that use generated types
 
-	timer    clock.Timer
-	done     func(reply []byte, err error) // answer, bound once
-	answered chan struct{}                 // has room for the one answer
-	reply    *[]byte                       // set before answered is
-	err      error                         // set before answered is
+	// Bound once, for the backend and the connection:
+	done  func(reply []byte, err error) // answer
+	ready func(reply []byte, err error) // of a barrier
+	next  func(*rpc.Call)               // read, on the connection's goroutine
+	phase atomic.Uint32
+	err   error // of the barrier
 }
 
-// newCall makes or reuses a call that the caller owns.
-func (d *Door) newCall() *call {
-	c, ok := d.calls.Get().(*call)
+// Phases of a read that waits for a barrier.
+const (
+	asking   uint32 = iota // the backend has not returned yet
+	waiting                // it has, and the answer is to come
+	answered               // it came
+)
+
+// hot is a unary method whose requests have no goroutine of their own. serve answers, or hands the
+// call to the backend, and does not block.
+type hot struct {
+	*Method
+	decode func(c *call) error
+	serve  func(c *call)
+}
+
+// handle is the entrance: it is called on the goroutine that reads the connection.
+func (d *Door) handle(m *hot, r *rpc.Call) {
+	c, ok := r.State.(*call)
 	if !ok {
-		c = &call{door: d, answered: make(chan struct{}, 1)}
-		c.done = c.answer
-		c.timer = d.opts.Clock.NewTimer(d.opts.RequestTimeout)
-		c.timer.Stop()
+		c = &call{}
+		c.done, c.ready, c.next = c.answer, c.passed, c.proceed
+		r.State = c
 	}
-	c.refs.Store(1)
-	return c
-}
-
-// take keeps the bytes of a received message.
-func (c *call) take(data mem.BufferSlice) {
-	c.buf = data.MaterializeToBuffer(pool)
-	c.req = c.buf.ReadOnlyData()
-}
-
-// answer is what the backend calls when it is done with a submitted request.
-func (c *call) answer(reply []byte, err error) {
-	if c.err = err; err == nil && reply != nil {
-		c.reply = lendCopy(reply)
-	}
-	c.answered <- struct{}{}
-	c.release()
-}
-
-// wait waits for the answer to what was submitted. If the client's context ends first or the time
-// is up, gaveUp is true and err the context's error or ErrTimeout.
-func (c *call) wait(ctx context.Context) (reply *[]byte, err error, gaveUp bool) {
-	select {
-	case <-c.answered: // on the spot
-		return c.takeReply()
-	default:
-	}
-	c.timer.Reset(c.door.opts.RequestTimeout)
-	defer c.timer.Stop()
-	select {
-	case <-c.answered:
-		return c.takeReply()
-	case <-ctx.Done():
-		return nil, contextError(ctx), true
-	case <-c.timer.C():
-		return nil, cairn.ErrTimeout, true
-	}
-}
-
-func (c *call) takeReply() (reply *[]byte, err error, gaveUp bool) {
-	reply, c.reply = c.reply, nil
-	return reply, c.err, false
-}
-
-// release lets go of the call; the last one to do so gives it back.
-func (c *call) release() {
-	if c.refs.Add(-1) > 0 {
+	c.door, c.rpc, c.method, c.req = d, r, m, r.Message()
+	hooks := &d.opts.Hooks
+	hooks.ReceivedBytes(len(c.req))
+	if err := m.decode(c); err != nil {
+		r.Fail(malformed(err))
 		return
 	}
-	select {
-	case <-c.answered: // nobody waited for it
-	default:
+	c.start = d.opts.Clock.Now()
+	hooks.Started(m.Method)
+	hooks.Received(m.Method)
+	_, err := d.admit(r, "unary")
+	if err == nil {
+		err = d.admitLearner(m.Method, c)
 	}
-	if c.reply != nil {
-		pool.Put(c.reply)
+	if err != nil {
+		c.fail(err)
+		return
 	}
-	if c.buf != nil {
-		c.buf.Free()
+	m.serve(c)
+}
+
+// answer is what the backend calls when it is done with a proposal.
+func (c *call) answer(reply []byte, err error) {
+	if err != nil {
+		c.fail(err)
+		return
 	}
-	c.buf, c.req, c.reply, c.err = nil, nil, nil, nil
-	c.msg = nil
+	c.reply(reply)
+}
+
+// reply answers with the bytes of a message. The call is over then.
+func (c *call) reply(msg []byte) {
+	d, m, start := c.door, c.method.Method, c.start
+	c.forget()
+	code := codes.OK
+	if n := len(msg); c.rpc.Reply(msg) {
+		d.opts.Hooks.SentBytes(n)
+		d.opts.Hooks.Sent(m)
+	} else {
+		code = codes.Canceled // nobody was there any more
+	}
+	d.opts.Hooks.Handled(m, code, d.opts.Clock.Since(start))
+}
+
+// fail answers with an error. The call is over then.
+func (c *call) fail(err error) {
+	d, m, start := c.door, c.method.Method, c.start
+	c.forget()
+	st := status.Convert(statusOf(err))
+	code := st.Code()
+	if !c.rpc.Fail(st) {
+		code = codes.Canceled
+	}
+	d.opts.Hooks.Handled(m, code, d.opts.Clock.Since(start))
+}
+
+// forget lets go of what the next request shall not keep in memory.
+func (c *call) forget() {
+	c.req, c.msg, c.err = nil, nil, nil
 	if cap(c.txn.Compare)+cap(c.txn.Success)+cap(c.txn.Failure) > maxKeptOps {
 		c.txn = cairn.TxnRequest{}
 	}
-	c.door.calls.Put(c)
 }
 
-// propose submits a request to be replicated and waits for its reply.
-func (d *Door) propose(ctx context.Context, c *call, kind command.Kind) (*[]byte, error) {
-	if proposalSize(len(c.req)) > d.opts.MaxRequestBytes {
-		return nil, cairn.ErrRequestTooLarge
+// propose submits the request to be replicated.
+func (c *call) propose(kind command.Kind) {
+	if proposalSize(len(c.req)) > c.door.opts.MaxRequestBytes {
+		c.fail(cairn.ErrRequestTooLarge)
+		return
 	}
-	c.refs.Add(1)
-	d.backend.Propose(kind, c.req, c.done)
-	reply, err, gaveUp := c.wait(ctx)
-	if gaveUp {
-		// As etcd's parseProposeCtxErr: the request may still take effect.
-		switch err {
-		case context.Canceled:
-			err = cairn.ErrCanceled
-		case context.DeadlineExceeded:
-			err = cairn.ErrTimeout
+	c.door.backend.Propose(kind, c.req, c.done)
+}
+
+// read calls the method's second half, which reads, when local reads are linearizable: at once if
+// the backend says so at once, else when it does, on the connection's writing goroutine.
+func (c *call) read(serializable bool) {
+	if !serializable {
+		c.phase.Store(asking)
+		c.door.backend.Barrier(c.ready)
+		if c.phase.CompareAndSwap(asking, waiting) {
+			return // and the call may be over by now
 		}
 	}
-	return reply, err
+	c.proceed(c.rpc)
 }
 
-// barrier waits until local reads are linearizable.
-func (d *Door) barrier(ctx context.Context, c *call) error {
-	c.refs.Add(1)
-	d.backend.Barrier(c.done)
-	_, err, _ := c.wait(ctx)
-	return err
+// passed is what the backend calls at the barrier.
+func (c *call) passed(_ []byte, err error) {
+	c.err = err
+	if c.phase.Swap(answered) == waiting {
+		c.rpc.Later(c.next)
+	}
+}
+
+// proceed answers a read, now that it may.
+func (c *call) proceed(r *rpc.Call) {
+	switch {
+	case c.err != nil:
+		c.fail(c.err)
+	case r.Gone():
+		c.fail(context.Canceled)
+	case c.method.Name == "Txn":
+		c.answerTxn()
+	default:
+		c.answerRange()
+	}
+}
+
+// replies lends the memory in which answers are built.
+var replies = sync.Pool{New: func() any { b := make([]byte, 0, replyBytes); return &b }}
+
+// replyBytes is the room that a reply starts with; it grows as needed.
+const replyBytes = 4 << 10
+
+// lend returns a slice with no bytes in it.
+func lend() *[]byte { return replies.Get().(*[]byte) }
+
+// giveBack takes a lent slice, grown or not.
+func giveBack(lent *[]byte, b []byte) {
+	if cap(b) > maxKeptReply {
+		return
+	}
+	*lent = b[:0]
+	replies.Put(lent)
+}
+
+// barrier waits until local reads are linearizable. For handlers with a goroutine of their own.
+func (d *Door) barrier(ctx context.Context) error {
+	passed := make(chan error, 1)
+	d.backend.Barrier(func(_ []byte, err error) { passed <- err })
+	select {
+	case err := <-passed:
+		return err
+	case <-ctx.Done():
+		return contextError(ctx)
+	}
 }
 
 // proposalSize is how long etcd's InternalRaftRequest would be around a request of n bytes, which

@@ -1,23 +1,34 @@
 package v3
 
 import (
-	"context"
+	"bytes"
 
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
 func decodeCompact(c *call) error { return wire.DecodeCompact(c.req, &c.compact) }
 
-// serveCompact answers KV.Compact.
-func (d *Door) serveCompact(ctx context.Context, c *call) (*[]byte, error) {
-	reply, err := d.propose(ctx, c, command.Compact)
-	if err != nil || !c.compact.Physical {
-		return reply, err
+// serveCompact answers KV.Compact. A physical compaction waits for the work with a goroutine of its
+// own.
+func (d *Door) serveCompact(c *call) {
+	if !c.compact.Physical {
+		c.propose(command.Compact)
+		return
 	}
-	if err := d.backend.WaitCompacted(ctx, c.compact.Revision); err != nil {
-		pool.Put(reply)
-		return nil, err
-	}
-	return reply, nil
+	d.backend.Propose(command.Compact, c.req, func(reply []byte, err error) {
+		if err != nil {
+			c.fail(err)
+			return
+		}
+		reply = bytes.Clone(reply)
+		c.rpc.Go(func(r *rpc.Call) {
+			if err := d.backend.WaitCompacted(r.Context(), c.compact.Revision); err != nil {
+				c.fail(err)
+				return
+			}
+			c.reply(reply)
+		})
+	})
 }

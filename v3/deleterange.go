@@ -1,8 +1,6 @@
 package v3
 
 import (
-	"context"
-
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/wire"
 )
@@ -10,9 +8,10 @@ import (
 func decodeDeleteRange(c *call) error { return wire.DecodeDeleteRange(c.req, &c.del) }
 
 // serveDeleteRange answers KV.DeleteRange.
-func (d *Door) serveDeleteRange(ctx context.Context, c *call) (*[]byte, error) {
+func (d *Door) serveDeleteRange(c *call) {
 	if err := checkDeleteRange(&c.del); err != nil {
-		return nil, err
+		c.fail(err)
+		return
 	}
-	return d.propose(ctx, c, command.DeleteRange)
+	c.propose(command.DeleteRange)
 }

@@ -1,27 +1,22 @@
 package v3
 
 import (
-	"context"
 	"log/slog"
 	"math"
 	"math/rand/v2"
-	"sync"
-	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/rpc"
 )
 
 // Limits that etcd has by default.
 const (
 	DefaultMaxRequestBytes = 1536 * 1024
 	DefaultMaxTxnOps       = 128
-	// DefaultRequestTimeout is 5 s plus two election timeouts of 1 s.
-	DefaultRequestTimeout = 7 * time.Second
 	// DefaultMinLeaseTTL is one and a half election timeouts in seconds, rounded up.
 	DefaultMinLeaseTTL = 2
 
@@ -33,11 +28,9 @@ const (
 
 // Options of a door. Zero values mean etcd's defaults.
 type Options struct {
-	MaxRequestBytes      int           // of a proposal
-	MaxTxnOps            int           // of each branch of a transaction
-	MaxConcurrentStreams uint32        // of one connection; 0: no limit
-	RequestTimeout       time.Duration // until a request is answered with a timeout
-	MinLeaseTTL          int64         // seconds; shorter ones are lengthened to it
+	MaxRequestBytes int   // of a proposal
+	MaxTxnOps       int   // of each branch of a transaction
+	MinLeaseTTL     int64 // seconds; shorter ones are lengthened to it
 
 	// NewLeaseID makes the id of a lease whose client did not choose one; positive. Nil: random.
 	NewLeaseID func() cairn.LeaseID
@@ -53,12 +46,6 @@ func (o Options) filled() Options {
 	}
 	if o.MaxTxnOps == 0 {
 		o.MaxTxnOps = DefaultMaxTxnOps
-	}
-	if o.MaxConcurrentStreams == 0 {
-		o.MaxConcurrentStreams = math.MaxUint32
-	}
-	if o.RequestTimeout == 0 {
-		o.RequestTimeout = DefaultRequestTimeout
 	}
 	if o.MinLeaseTTL == 0 {
 		o.MinLeaseTTL = DefaultMinLeaseTTL
@@ -80,41 +67,38 @@ func (o Options) filled() Options {
 type Door struct {
 	backend  Backend
 	opts     Options
-	codec    *codec
 	services []*service
 	methods  []*Method
 	health   *health.Server
-	calls    sync.Pool // of *call
 	leader   leaderMonitor
 }
 
-// New makes a door. It fails only if the gRPC library lacks its protobuf codec.
-func New(b Backend, opts Options) (*Door, error) {
+// New makes a door.
+func New(b Backend, opts Options) *Door {
 	d := &Door{backend: b, opts: opts.filled(), health: health.NewServer()}
-	var err error
-	if d.codec, err = newCodec(&d.opts.Hooks); err != nil {
-		return nil, err
-	}
-	d.leader.streams = make(map[*stream]context.CancelCauseFunc)
+	d.leader.ends = make(map[any]func(error))
 	d.addServices()
 	d.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
-	return d, nil
+	return d
 }
 
-// ServerOptions are what a grpc.Server needs for this door: the codec that leaves hot messages
-// alone, and the limits.
-func (d *Door) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.ForceServerCodecV2(d.codec),
-		grpc.MaxRecvMsgSize(d.opts.MaxRequestBytes + overheadBytes),
-		grpc.MaxSendMsgSize(maxSendBytes),
-		grpc.MaxConcurrentStreams(d.opts.MaxConcurrentStreams),
-	}
-}
+// MaxRecvBytes and MaxSendBytes are what the server of this door has to let through.
+func (d *Door) MaxRecvBytes() int { return d.opts.MaxRequestBytes + overheadBytes }
 
-// Register adds the services to s, which must have been made with ServerOptions.
-func (d *Door) Register(s grpc.ServiceRegistrar) {
+// MaxSendBytes is the other direction.
+func (d *Door) MaxSendBytes() int { return maxSendBytes }
+
+// Register adds the services to s.
+func (d *Door) Register(s *rpc.Server) {
 	for _, svc := range d.services {
+		for _, m := range svc.hot {
+			s.Unary(m.Service, m.Name, func(r *rpc.Call) { d.handle(m, r) })
+		}
+		for _, m := range svc.raw {
+			s.Stream(m.Service, m.Name, func(st *rpc.Stream) (rpc.Receiver, error) {
+				return d.open(m, st)
+			})
+		}
 		s.RegisterService(&svc.desc, d)
 	}
 }

@@ -3,7 +3,6 @@ package v3
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -37,9 +36,12 @@ func contextError(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// codeOf is the code that an error goes out with.
+func codeOf(err error) codes.Code { return status.Code(statusOf(err)) }
+
 // malformed is what grpc-go answers to a unary request that does not decode.
-func malformed(err error) error {
-	return status.Errorf(codes.Internal, "grpc: error unmarshalling request: %v", err)
+func malformed(err error) *status.Status {
+	return status.Newf(codes.Internal, "grpc: error unmarshalling request: %v", err)
 }
 
 // malformedInStream is the same for the message of a stream.
@@ -51,25 +53,4 @@ func malformedInStream(err error) error {
 func notYet(what string) error {
 	return status.Errorf(codes.Unimplemented,
 		"cairn: %s is not implemented in this version; nothing was changed", what)
-}
-
-// clientEnded says whether a stream's error is only the client's way to end it (etcd v3rpc/util.go,
-// isClientCtxErr).
-func clientEnded(st *stream, err error) bool {
-	if st.ctx.Err() != nil {
-		return true
-	}
-	s, ok := status.FromError(err)
-	if !ok {
-		return false
-	}
-	switch s.Code() {
-	case codes.Canceled, codes.DeadlineExceeded:
-		return true
-	case codes.Unavailable:
-		text := s.Message()
-		return text == "client disconnected" ||
-			strings.HasPrefix(text, "stream error: ") && strings.HasSuffix(text, "; CANCEL")
-	}
-	return false
 }

@@ -2,6 +2,7 @@ package v3
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -17,6 +18,7 @@ import (
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/member"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -42,6 +44,7 @@ type fakeBackend struct {
 	propose     func(p proposal)
 	barrier     func(done func([]byte, error))
 	appendRange func(ctx context.Context, dst []byte, r *cairn.RangeRequest) ([]byte, error)
+	writeRange  func(ctx context.Context, begin func(int) error, write func([]byte) error) error
 	streamRange func(ctx context.Context, send func([]byte) error) error
 	compacted   func(ctx context.Context, rev int64) error
 	keepAlive   func(ctx context.Context, id int64) (int64, error)
@@ -85,13 +88,27 @@ func (b *fakeBackend) Barrier(done func([]byte, error)) {
 }
 
 func (b *fakeBackend) AppendRange(
-	ctx context.Context, dst []byte, r *cairn.RangeRequest,
+	ctx context.Context, dst []byte, r *cairn.RangeRequest, _ Budget,
 ) ([]byte, error) {
 	if b.appendRange != nil {
 		return b.appendRange(ctx, dst, r)
 	}
 	h := b.Header()
 	return wire.AppendHeader(dst, &h), nil
+}
+
+func (b *fakeBackend) WriteRange(
+	ctx context.Context, r *cairn.RangeRequest, begin func(int) error, write func([]byte) error,
+) error {
+	if b.writeRange != nil {
+		return b.writeRange(ctx, begin, write)
+	}
+	h := b.Header()
+	msg := wire.AppendHeader(nil, &h)
+	if err := begin(len(msg)); err != nil {
+		return err
+	}
+	return write(msg)
 }
 
 func (b *fakeBackend) AppendReadTxn(
@@ -123,6 +140,16 @@ func (b *fakeBackend) KeepAlive(ctx context.Context, id int64) (int64, error) {
 		return b.keepAlive(ctx, id)
 	}
 	return 60, b.err
+}
+
+func (b *fakeBackend) TryKeepAlive(
+	id int64, done func(int64, error),
+) bool {
+	if b.keepAlive != nil || b.err != nil {
+		return false
+	}
+	done(60, nil)
+	return true
 }
 
 func (b *fakeBackend) TimeToLive(context.Context, int64, bool) (Lease, error) {
@@ -232,20 +259,14 @@ func (w *fakeWatch) Create(c WatchCreate) {
 func (w *fakeWatch) Cancel(id int64) { w.emit(watchMessage(id, false, true)) }
 func (w *fakeWatch) Progress()       { w.emit(watchMessage(-1, false, false)) }
 
-func (w *fakeWatch) Take(dst [][]byte, maxBytes int) [][]byte {
+func (w *fakeWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, msg := range w.taken {
-		clear(msg)
+	for from := len(buf); len(w.out) > 0 && len(buf)-from < maxBytes; w.out = w.out[1:] {
+		buf = append(buf, w.out[0]...)
+		ends = append(ends, len(buf))
 	}
-	w.taken = w.taken[:0]
-	n := 0
-	for len(w.out) > 0 && n < maxBytes {
-		n += len(w.out[0])
-		dst, w.out = append(dst, w.out[0]), w.out[1:]
-		w.taken = append(w.taken, dst[len(dst)-1])
-	}
-	return dst
+	return buf, ends, len(w.out) > 0
 }
 
 func (w *fakeWatch) Close() { close(w.closed) }
@@ -253,18 +274,15 @@ func (w *fakeWatch) Close() { close(w.closed) }
 // serve runs a door for the backend and returns it with a connection to it.
 func serve(t testing.TB, b Backend, opts Options) (*Door, *grpc.ClientConn) {
 	t.Helper()
-	d, err := New(b, opts)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := New(b, opts)
 	_, conn := listen(t, d)
 	return d, conn
 }
 
 // listen serves d until the test ends, or the server is stopped.
-func listen(t testing.TB, d *Door) (*grpc.Server, *grpc.ClientConn) {
+func listen(t testing.TB, d *Door) (*rpc.Server, *grpc.ClientConn) {
 	t.Helper()
-	s := grpc.NewServer(d.ServerOptions()...)
+	s := rpc.New(rpc.Options{MaxRecvBytes: d.MaxRecvBytes(), MaxSendBytes: d.MaxSendBytes()})
 	d.Register(s)
 	l := bufconn.Listen(1 << 20)
 	served := make(chan error, 1)
@@ -281,7 +299,7 @@ func listen(t testing.TB, d *Door) (*grpc.Server, *grpc.ClientConn) {
 	t.Cleanup(func() {
 		conn.Close()
 		s.Stop()
-		if err := <-served; err != nil {
+		if err := <-served; !errors.Is(err, rpc.ErrStopped) {
 			t.Errorf("serve: %v", err)
 		}
 	})

@@ -1,30 +1,28 @@
 package v3
 
 import (
-	"context"
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
-// FuzzUnary gives any bytes to any unary method: each answers or refuses.
+// FuzzUnary gives any bytes to any unary method, through the whole server: each answers or refuses.
 func FuzzUnary(f *testing.F) {
-	d, err := New(newFake(), Options{})
-	if err != nil {
-		f.Fatal(err)
-	}
-	var methods []grpc.MethodDesc
-	for _, s := range d.services {
-		methods = append(methods, s.desc.Methods...)
+	d, conn := serve(f, newFake(), Options{})
+	var methods []*Method
+	for _, m := range d.Methods() {
+		if m.Kind == Unary {
+			methods = append(methods, m)
+		}
 	}
 	for _, cases := range [][]verdictCase{kvCases(), txnCases(), randomCases()[:50]} {
 		for _, c := range cases {
 			for i, m := range methods {
 				msg, ok := c.req.(proto.Message)
-				if !ok || c.method != "KV/"+m.MethodName || proto.Size(msg) > 1<<10 {
+				if !ok || c.method != "KV/"+m.Name || proto.Size(msg) > 1<<10 {
 					continue
 				}
 				b, err := proto.Marshal(msg)
@@ -37,18 +35,11 @@ func FuzzUnary(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, i uint8, b []byte) {
 		m := methods[int(i)%len(methods)]
-		dec := func(v any) error {
-			return d.codec.Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, v)
-		}
-		reply, err := m.Handler(d, context.Background(), dec, nil)
-		if err != nil {
-			if _, ok := status.FromError(err); !ok {
-				t.Errorf("%s: %v is no status", m.MethodName, err)
-			}
-			return
-		}
-		if _, err := d.codec.Marshal(reply); err != nil {
-			t.Errorf("%s: %v", m.MethodName, err)
+		var reply rawRequest
+		err := conn.Invoke(t.Context(), m.FullName(), rawRequest(b), &reply,
+			grpc.ForceCodec(rawCodec{}))
+		if s, ok := status.FromError(err); !ok || s.Code() == codes.Canceled {
+			t.Errorf("%s: %v", m.Name, err)
 		}
 	})
 }

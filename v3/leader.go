@@ -1,7 +1,6 @@
 package v3
 
 import (
-	"context"
 	"sync"
 
 	"github.com/cairnkv/cairn"
@@ -14,34 +13,39 @@ const maxLeaderless = 3
 // leaderMonitor ends streams when there is no leader for long.
 type leaderMonitor struct {
 	mu         sync.Mutex // guards all below
-	streams    map[*stream]context.CancelCauseFunc
+	ends       map[any]func(cause error)
 	leaderless int
 }
 
-func (m *leaderMonitor) add(s *stream, cancel context.CancelCauseFunc) {
+// add watches over a stream: end ends it, without blocking.
+func (m *leaderMonitor) add(s any, end func(cause error)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.streams[s] = cancel
+	m.ends[s] = end
 }
 
-func (m *leaderMonitor) remove(s *stream) {
+func (m *leaderMonitor) remove(s any) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.streams, s)
+	delete(m.ends, s)
 }
 
 func (m *leaderMonitor) tick(leader bool) {
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	if leader {
 		m.leaderless = 0
+		m.mu.Unlock()
 		return
 	}
-	if m.leaderless++; m.leaderless < maxLeaderless {
-		return
+	m.leaderless++
+	ends := m.ends
+	if m.leaderless >= maxLeaderless {
+		m.ends = make(map[any]func(error))
+	} else {
+		ends = nil
 	}
-	for _, cancel := range m.streams {
-		cancel(cairn.ErrNoLeader)
+	m.mu.Unlock()
+	for _, end := range ends {
+		end(cairn.ErrNoLeader)
 	}
-	clear(m.streams)
 }

@@ -1,7 +1,6 @@
 package v3
 
 import (
-	"context"
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -12,7 +11,7 @@ import (
 
 // serveLeaseGrant answers Lease.LeaseGrant. What every member must do alike is decided before the
 // request is replicated: the id, if the client leaves it open, and the shortest time to live.
-func (d *Door) serveLeaseGrant(ctx context.Context, c *call) (*[]byte, error) {
+func (d *Door) serveLeaseGrant(c *call) {
 	r := c.msg.(*pb.LeaseGrantRequest)
 	if r.ID == 0 || r.TTL < d.opts.MinLeaseTTL {
 		for r.ID == 0 {
@@ -21,9 +20,10 @@ func (d *Door) serveLeaseGrant(ctx context.Context, c *call) (*[]byte, error) {
 		r.TTL = max(r.TTL, d.opts.MinLeaseTTL)
 		b, err := proto.Marshal(r)
 		if err != nil {
-			return nil, fmt.Errorf("v3: encode a lease grant: %w", err)
+			c.fail(fmt.Errorf("v3: encode a lease grant: %w", err))
+			return
 		}
 		c.req = b
 	}
-	return d.propose(ctx, c, command.LeaseGrant)
+	c.propose(command.LeaseGrant)
 }

@@ -1,12 +1,6 @@
 package v3
 
-import (
-	"context"
-
-	"github.com/cairnkv/cairn/command"
-)
+import "github.com/cairnkv/cairn/command"
 
 // serveLeaseRevoke answers Lease.LeaseRevoke.
-func (d *Door) serveLeaseRevoke(ctx context.Context, c *call) (*[]byte, error) {
-	return d.propose(ctx, c, command.LeaseRevoke)
-}
+func (d *Door) serveLeaseRevoke(c *call) { c.propose(command.LeaseRevoke) }

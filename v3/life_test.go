@@ -9,18 +9,15 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
-	"github.com/cairnkv/cairn/clock"
-	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -91,10 +88,6 @@ func TestCanceledRequestKeepsItsBytes(t *testing.T) {
 	p := <-held
 	cancel()
 	wantStatus(t, <-result, codes.Canceled, "context canceled")
-	eventually(t, "the handler has returned", func() bool {
-		c, ok := h.last()
-		return ok && c == codes.Canceled
-	})
 	// Others that could take over the memory.
 	b.propose = nil
 	for range 50 {
@@ -111,128 +104,18 @@ func TestCanceledRequestKeepsItsBytes(t *testing.T) {
 		t.Error("the bytes of the canceled request have changed")
 	}
 	p.done([]byte("late"), nil)
-}
-
-// countingPool counts what comes back to it.
-type countingPool struct {
-	mem.BufferPool
-	back atomic.Int64
-}
-
-func (p *countingPool) Put(b *[]byte) {
-	p.back.Add(1)
-	p.BufferPool.Put(b)
-}
-
-// The memory of a request goes back once, when both the handler and the backend are done with it.
-func TestRequestMemoryGoesBack(t *testing.T) {
-	b := newFake()
-	var late func([]byte, error)
-	b.propose = func(p proposal) { late = p.done }
-	d, err := New(b, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := &countingPool{BufferPool: mem.DefaultBufferPool()}
-	receive := func() *call {
-		buf := pool.Get(4 << 10)
-		c := d.newCall()
-		data := mem.BufferSlice{mem.NewBuffer(buf, pool)}
-		if err := d.codec.Unmarshal(data, c); err != nil {
-			t.Fatal(err)
-		}
-		data.Free() // as grpc-go does
-		return c
-	}
-	c := receive()
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := d.propose(ctx, c, command.Put); err != cairn.ErrCanceled {
-		t.Fatal(err)
-	}
-	c.release()
-	if n := pool.back.Load(); n != 0 {
-		t.Fatal("the memory went back while the backend had it")
-	}
-	late([]byte("reply"), nil)
-	if n := pool.back.Load(); n != 1 {
-		t.Errorf("the memory went back %d times", n)
-	}
-	b.propose = func(p proposal) { p.done(nil, nil) }
-	c = receive()
-	if _, err := d.propose(t.Context(), c, command.Put); err != nil {
-		t.Fatal(err)
-	}
-	c.release()
-	if n := pool.back.Load(); n != 2 {
-		t.Errorf("the memory of two requests went back %d times", n)
+	if c, _ := h.last(); c != codes.Canceled {
+		t.Errorf("it was counted as %v", c)
 	}
 }
 
-// What the end of the context means depends on what was waited for, as in etcd.
+// What an error of a context goes out as.
 func TestContextErrors(t *testing.T) {
-	b := newFake()
-	b.propose = func(p proposal) {}
-	b.barrier = func(func([]byte, error)) {}
-	d, err := New(b, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	canceled, cancel := context.WithCancel(t.Context())
-	cancel()
-	late, cancelLate := context.WithDeadline(t.Context(), time.Time{})
-	defer cancelLate()
-	for _, c := range []struct {
-		ctx              context.Context
-		proposed, waited error
-	}{
-		{canceled, cairn.ErrCanceled, context.Canceled},
-		{late, cairn.ErrTimeout, context.DeadlineExceeded},
-	} {
-		if _, err := d.propose(c.ctx, d.newCall(), command.Put); err != c.proposed {
-			t.Errorf("proposal: %v, want %v", err, c.proposed)
-		}
-		if err := d.barrier(c.ctx, d.newCall()); err != c.waited {
-			t.Errorf("barrier: %v, want %v", err, c.waited)
-		}
-	}
 	wantStatus(t, statusOf(context.Canceled), codes.Canceled, "context canceled")
 	wantStatus(t, statusOf(context.DeadlineExceeded), codes.DeadlineExceeded,
 		"context deadline exceeded")
 	wantStatus(t, statusOf(fmt.Errorf("read: %w", context.Canceled)), codes.Canceled,
 		"read: context canceled")
-}
-
-// A backend that does not answer in time is given up.
-func TestRequestTimeout(t *testing.T) {
-	leaves(t)
-	b, clk := newFake(), clock.NewManual(time.Unix(1e9, 0))
-	answers := make(chan func([]byte, error), 2)
-	b.propose = func(p proposal) { answers <- p.done }
-	b.barrier = func(done func([]byte, error)) { answers <- done }
-	_, conn := serve(t, b, Options{Clock: clk, RequestTimeout: time.Second})
-	kv, ctx := pb.NewKVClient(conn), testContext(t)
-	for _, call := range []func() error{
-		func() error { _, err := kv.Put(ctx, &pb.PutRequest{Key: []byte("k")}); return err },
-		func() error { _, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte("k")}); return err },
-	} {
-		result := make(chan error, 1)
-		go func() { result <- call() }()
-		answer := <-answers
-		eventually(t, "a timer runs", func() bool { _, ok := clk.Next(); return ok })
-		clk.Advance(time.Second - 1)
-		select {
-		case err := <-result:
-			t.Fatalf("ended too early: %v", err)
-		default:
-		}
-		clk.Advance(1)
-		wantStatus(t, <-result, codes.Unavailable, "etcdserver: request timed out")
-		answer(nil, nil)
-	}
-	if _, ok := clk.Next(); ok {
-		t.Error("a timer was left running")
-	}
 }
 
 // Answers and cancellations race; every call is freed once and never mixed up with another.
@@ -246,13 +129,16 @@ func TestAnswersRaceWithCancellations(t *testing.T) {
 			for range rand.IntN(50) {
 				runtime.Gosched()
 			}
-			p.done(bytes.Clone(p.req), nil)
+			var r cairn.PutRequest
+			if err := wire.DecodePut(p.req, &r); err != nil {
+				t.Error(err)
+			}
+			kv := wire.AppendKeyValue(nil, &cairn.KeyValue{Key: r.Key, Value: r.Value})
+			p.done(wire.AppendPutResponse(nil, &cairn.Header{}, kv), nil)
 		}()
 	}
-	d, err := New(b, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, conn := serve(t, b, Options{})
+	kv := pb.NewKVClient(conn)
 	var asking sync.WaitGroup
 	for i := range 8 {
 		asking.Add(1)
@@ -263,22 +149,64 @@ func TestAnswersRaceWithCancellations(t *testing.T) {
 				if j%2 == 0 {
 					go cancel()
 				}
-				c := d.newCall()
-				c.req = fmt.Appendf(nil, "%d/%d", i, j)
-				reply, err := d.propose(ctx, c, command.Put)
+				key := fmt.Appendf(nil, "%d/%d", i, j)
+				reply, err := kv.Put(ctx, &pb.PutRequest{Key: key})
 				switch {
-				case err == nil && !bytes.Equal(*reply, c.req):
-					t.Errorf("request %q was answered with %q", c.req, *reply)
-				case err != nil && !errors.Is(err, cairn.ErrCanceled):
+				case err == nil && !bytes.Equal(reply.PrevKv.GetKey(), key):
+					t.Errorf("request %q was answered with %q", key, reply.PrevKv.GetKey())
+				case err != nil && status.Code(err) != codes.Canceled:
 					t.Error(err)
 				}
-				c.release()
 				cancel()
 			}
 		}()
 	}
 	asking.Wait()
 	answering.Wait()
+}
+
+// A range that is longer than what is done at once goes out in pieces; one that breaks is never
+// taken for whole.
+func TestLongRange(t *testing.T) {
+	b := newFake()
+	big := wire.AppendKV(nil, wire.RangeKVs, wire.AppendKeyValue(nil,
+		&cairn.KeyValue{Value: bytes.Repeat([]byte("0123456789abcdef"), 1<<18)}))
+	b.appendRange = func(_ context.Context, dst []byte, _ *cairn.RangeRequest) ([]byte, error) {
+		return dst, ErrLong
+	}
+	var fail error
+	b.writeRange = func(
+		ctx context.Context, begin func(int) error, write func([]byte) error,
+	) error {
+		if err := begin(len(big)); err != nil {
+			return err
+		}
+		for rest := big; len(rest) > 0; {
+			n := min(len(rest), 100_000)
+			if err := write(rest[:n]); err != nil {
+				return err
+			}
+			if rest = rest[n:]; fail != nil && len(rest) < len(big)/2 {
+				return fail
+			}
+		}
+		return nil
+	}
+	h := new(handled)
+	_, conn := serve(t, b, Options{Hooks: h.hooks()})
+	kv, ctx := pb.NewKVClient(conn), testContext(t)
+	req := &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte{0}}
+	got, err := kv.Range(ctx, req)
+	if err != nil || len(got.Kvs) != 1 || len(got.Kvs[0].Value) != 16<<18 {
+		t.Fatalf("%d keys, %v", len(got.GetKvs()), err)
+	}
+	fail = cairn.ErrDamaged
+	if _, err = kv.Range(ctx, req); status.Code(err) != codes.Internal {
+		t.Errorf("half a response came as %v", err)
+	}
+	if c, _ := h.last(); c != codes.DataLoss {
+		t.Errorf("it was counted as %v", c)
+	}
 }
 
 // A thousand requests at once, answered from elsewhere in any order.

@@ -6,12 +6,16 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairnkv/cairn/rpc"
 )
 
 // service is a gRPC service in the making.
 type service struct {
 	door *Door
 	desc grpc.ServiceDesc
+	hot  []*hot
+	raw  []*rawStream
 }
 
 // addService begins a service; file is the proto file that declares it, for gRPC reflection.
@@ -31,26 +35,33 @@ func (s *service) method(name string, kind MethodKind) *Method {
 	return m
 }
 
-// unary adds a unary method. decode reads the call's bytes and fails if they are no such request;
-// serve answers with something that the codec knows.
-func (s *service) unary(name string, decode func(c *call) error,
-	serve func(ctx context.Context, c *call) (any, error),
-) {
+// unary adds a unary method without a goroutine for each request; see hot.
+func (s *service) unary(name string, decode func(c *call) error, serve func(c *call)) {
+	s.hot = append(s.hot, &hot{s.method(name, Unary), decode, serve})
+}
+
+// cold adds a unary method that works on generated types and may block.
+func cold[R any, P interface {
+	*R
+	proto.Message
+}, A proto.Message](s *service, name string, serve func(context.Context, P) (A, error)) {
 	d, m := s.door, s.method(name, Unary)
 	handle := func(ctx context.Context, req any) (any, error) {
 		hooks, start := &d.opts.Hooks, d.opts.Clock.Now()
 		hooks.Started(m)
 		hooks.Received(m)
-		var reply any
-		_, err := d.admit(ctx, "unary")
+		hooks.ReceivedBytes(proto.Size(req.(P)))
+		_, err := d.admit(metadataOf{ctx}, "unary")
 		if err == nil {
-			err = d.admitLearner(m, req.(*call))
+			err = d.admitLearner(m, nil)
 		}
+		var reply A
 		if err == nil {
-			reply, err = serve(ctx, req.(*call))
+			reply, err = serve(ctx, req.(P))
 		}
 		if err = statusOf(err); err == nil {
 			hooks.Sent(m)
+			hooks.SentBytes(proto.Size(reply))
 		}
 		hooks.Handled(m, status.Code(err), d.opts.Clock.Since(start))
 		return reply, err
@@ -58,49 +69,15 @@ func (s *service) unary(name string, decode func(c *call) error,
 	s.desc.Methods = append(s.desc.Methods, grpc.MethodDesc{MethodName: name, Handler: func(
 		_ any, ctx context.Context, dec func(any) error, ic grpc.UnaryServerInterceptor,
 	) (any, error) {
-		c := d.newCall()
-		defer c.release()
-		if err := dec(c); err != nil {
+		req := P(new(R))
+		if err := dec(req); err != nil {
 			return nil, err
-		}
-		if err := decode(c); err != nil {
-			return nil, malformed(err)
 		}
 		if ic == nil {
-			return handle(ctx, c)
+			return handle(ctx, req)
 		}
-		return ic(ctx, c, &grpc.UnaryServerInfo{Server: d, FullMethod: m.FullName()}, handle)
+		return ic(ctx, req, &grpc.UnaryServerInfo{Server: d, FullMethod: m.FullName()}, handle)
 	}})
-}
-
-// hot adds a unary method that answers with bytes.
-func (s *service) hot(name string, decode func(c *call) error,
-	serve func(ctx context.Context, c *call) (*[]byte, error),
-) {
-	s.unary(name, decode, func(ctx context.Context, c *call) (any, error) {
-		reply, err := serve(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		if reply == nil { // a response without fields
-			reply = lend(0)
-		}
-		return reply, nil
-	})
-}
-
-// cold adds a unary method that works on generated types.
-func cold[R any, P interface {
-	*R
-	proto.Message
-}, A proto.Message](s *service, name string, serve func(context.Context, P) (A, error)) {
-	s.unary(name, decodeAs[R, P], func(ctx context.Context, c *call) (any, error) {
-		a, err := serve(ctx, c.msg.(P))
-		if err != nil {
-			return nil, err
-		}
-		return a, nil
-	})
 }
 
 // decodeAs decodes a call's request into its generated type.
@@ -116,12 +93,11 @@ func decodeAs[R any, P interface {
 // missing adds a unary method that is refused, whatever the request.
 func (s *service) missing(name string) {
 	err := notYet(s.desc.ServiceName + "/" + name)
-	s.unary(name, func(*call) error { return nil },
-		func(context.Context, *call) (any, error) { return nil, err })
+	s.unary(name, func(*call) error { return nil }, func(c *call) { c.fail(err) })
 }
 
-// stream is the server's side of a stream. Its context also ends when the stream wants a
-// leader and there is none for long; contextError tells why.
+// stream is the server's side of a stream that has a goroutine. Its context also ends when the
+// stream wants a leader and there is none for long; contextError tells why.
 type stream struct {
 	grpc.ServerStream
 	ctx    context.Context
@@ -135,6 +111,7 @@ func (s *stream) SendMsg(m any) error {
 	err := s.ServerStream.SendMsg(m)
 	if err == nil {
 		s.door.opts.Hooks.Sent(s.method)
+		s.door.opts.Hooks.SentBytes(size(m))
 	}
 	return err
 }
@@ -143,8 +120,22 @@ func (s *stream) RecvMsg(m any) error {
 	err := s.ServerStream.RecvMsg(m)
 	if err == nil {
 		s.door.opts.Hooks.Received(s.method)
+		s.door.opts.Hooks.ReceivedBytes(size(m))
 	}
 	return err
+}
+
+// size is the length of a message on the wire.
+func size(m any) int {
+	switch m := m.(type) {
+	case rpc.Bytes:
+		return len(m)
+	case *rpc.Bytes:
+		return len(*m)
+	case proto.Message:
+		return proto.Size(m)
+	}
+	return 0
 }
 
 // stream adds a streaming method.
@@ -166,7 +157,7 @@ func (s *service) stream(name string, kind MethodKind, serve func(*stream) error
 }
 
 func (d *Door) serveStream(st *stream, serve func(*stream) error) error {
-	wantsLeader, err := d.admit(st.ctx, "stream")
+	wantsLeader, err := d.admit(metadataOf{st.ctx}, "stream")
 	if err == nil {
 		err = d.admitLearner(st.method, nil)
 	}
@@ -181,13 +172,4 @@ func (d *Door) serveStream(st *stream, serve func(*stream) error) error {
 		defer d.leader.remove(st)
 	}
 	return serve(st)
-}
-
-// streamBroke counts and logs a stream that ended by another cause than the client's will.
-func (d *Door) streamBroke(st *stream, direction, api string, err error) {
-	if clientEnded(st, err) {
-		return
-	}
-	d.opts.Hooks.StreamFailed(direction, api)
-	d.opts.Log.Warn("stream to a client broke", "api", api, "direction", direction, "error", err)
 }

@@ -1,8 +1,6 @@
 package v3
 
 import (
-	"context"
-
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/wire"
 )
@@ -10,9 +8,10 @@ import (
 func decodePut(c *call) error { return wire.DecodePut(c.req, &c.put) }
 
 // servePut answers KV.Put.
-func (d *Door) servePut(ctx context.Context, c *call) (*[]byte, error) {
+func (d *Door) servePut(c *call) {
 	if err := checkPut(&c.put); err != nil {
-		return nil, err
+		c.fail(err)
+		return
 	}
-	return d.propose(ctx, c, command.Put)
+	c.propose(command.Put)
 }

@@ -5,6 +5,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -18,26 +19,26 @@ var (
 
 // serveRangeStream answers KV.RangeStream.
 func (d *Door) serveRangeStream(st *stream) error {
-	c := d.newCall()
-	defer c.release()
-	if err := st.RecvMsg(c); err != nil {
+	var req rpc.Bytes
+	var r cairn.RangeRequest
+	if err := st.RecvMsg(&req); err != nil {
 		return err
 	}
-	if err := decodeRange(c); err != nil {
+	if err := wire.DecodeRange(req, &r); err != nil {
 		return malformedInStream(err)
 	}
-	if err := checkRangeStream(&c.rng); err != nil {
+	if err := checkRangeStream(&r); err != nil {
 		return err
 	}
-	if !c.rng.Serializable {
-		if err := d.barrier(st.ctx, c); err != nil {
+	if !r.Serializable {
+		if err := d.barrier(st.ctx); err != nil {
 			return err
 		}
 	}
-	err := d.backend.StreamRange(st.ctx, &c.rng, func(resp []byte) error {
+	var msg rpc.Bytes
+	err := d.backend.StreamRange(st.ctx, &r, func(resp []byte) error {
 		const rangeResponse = 1 // field of RangeStreamResponse
-		msg := lend(wire.SizeKV(rangeResponse, len(resp)))
-		*msg = wire.AppendKV(*msg, rangeResponse, resp)
+		msg = wire.AppendKV(msg[:0], rangeResponse, resp)
 		return st.SendMsg(msg)
 	})
 	if err != nil && st.ctx.Err() != nil {

@@ -51,7 +51,13 @@ func (rawCodec) Marshal(v any) ([]byte, error) {
 	return proto.Marshal(v.(proto.Message))
 }
 
-func (rawCodec) Unmarshal(b []byte, v any) error { return proto.Unmarshal(b, v.(proto.Message)) }
+func (rawCodec) Unmarshal(b []byte, v any) error {
+	if r, ok := v.(*rawRequest); ok {
+		*r = b
+		return nil
+	}
+	return proto.Unmarshal(b, v.(proto.Message))
+}
 
 var _ encoding.Codec = rawCodec{}
 

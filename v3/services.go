@@ -15,20 +15,20 @@ func (d *Door) addServices() {
 	file := pb.KV_ServiceDesc.Metadata
 
 	kv := d.addService(pb.KV_ServiceDesc.ServiceName, file)
-	kv.hot("Range", decodeRange, d.serveRange)
-	kv.hot("Put", decodePut, d.servePut)
-	kv.hot("DeleteRange", decodeDeleteRange, d.serveDeleteRange)
-	kv.hot("Txn", decodeTxn, d.serveTxn)
-	kv.hot("Compact", decodeCompact, d.serveCompact)
+	kv.unary("Range", decodeRange, d.serveRange)
+	kv.unary("Put", decodePut, d.servePut)
+	kv.unary("DeleteRange", decodeDeleteRange, d.serveDeleteRange)
+	kv.unary("Txn", decodeTxn, d.serveTxn)
+	kv.unary("Compact", decodeCompact, d.serveCompact)
 	kv.stream("RangeStream", ServerStream, d.serveRangeStream)
 
 	watch := d.addService(pb.Watch_ServiceDesc.ServiceName, file)
-	watch.stream("Watch", BidiStream, d.serveWatch)
+	watch.rawStream("Watch", d.openWatch)
 
 	lease := d.addService(pb.Lease_ServiceDesc.ServiceName, file)
-	lease.hot("LeaseGrant", decodeAs[pb.LeaseGrantRequest], d.serveLeaseGrant)
-	lease.hot("LeaseRevoke", decodeAs[pb.LeaseRevokeRequest], d.serveLeaseRevoke)
-	lease.stream("LeaseKeepAlive", BidiStream, d.serveLeaseKeepAlive)
+	lease.unary("LeaseGrant", decodeAs[pb.LeaseGrantRequest], d.serveLeaseGrant)
+	lease.unary("LeaseRevoke", decodeAs[pb.LeaseRevokeRequest], d.serveLeaseRevoke)
+	lease.rawStream("LeaseKeepAlive", d.openKeepAlive)
 	cold(lease, "LeaseTimeToLive", d.serveLeaseTimeToLive)
 	cold(lease, "LeaseLeases", d.serveLeaseLeases)
 
@@ -40,7 +40,7 @@ func (d *Door) addServices() {
 	cold(cluster, "MemberPromote", d.serveMemberPromote)
 
 	maintenance := d.addService(pb.Maintenance_ServiceDesc.ServiceName, file)
-	maintenance.hot("Alarm", decodeAs[pb.AlarmRequest], d.serveAlarm)
+	maintenance.unary("Alarm", decodeAs[pb.AlarmRequest], d.serveAlarm)
 	cold(maintenance, "Status", d.serveStatus)
 	cold(maintenance, "Defragment", d.serveDefragment)
 	cold(maintenance, "Hash", d.serveHash)

@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/cairnkv/cairn/internal/version"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -49,16 +50,15 @@ func (d *Door) serveSnapshot(st *stream) (err error) {
 }
 
 // snapshotMessage is an encoded SnapshotResponse; like etcd's it has no header.
-func snapshotMessage(remaining uint64, blob []byte) *[]byte {
+func snapshotMessage(remaining uint64, blob []byte) rpc.Bytes {
 	const ( // fields of SnapshotResponse
 		remainingBytes = 2
 		blobField      = 3
 		versionField   = 4
 	)
-	msg := lend(wire.SizeVarint(remainingBytes, remaining) + wire.SizeKV(blobField, len(blob)) +
-		wire.SizeKV(versionField, len(version.Storage)))
-	*msg = wire.AppendVarint(*msg, remainingBytes, remaining)
-	*msg = wire.AppendBytes(*msg, blobField, blob)
-	*msg = wire.AppendString(*msg, versionField, version.Storage)
-	return msg
+	msg := make(rpc.Bytes, 0, wire.SizeVarint(remainingBytes, remaining)+
+		wire.SizeKV(blobField, len(blob))+wire.SizeKV(versionField, len(version.Storage)))
+	msg = wire.AppendVarint(msg, remainingBytes, remaining)
+	msg = wire.AppendBytes(msg, blobField, blob)
+	return wire.AppendString(msg, versionField, version.Storage)
 }

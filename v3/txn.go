@@ -5,27 +5,56 @@ import (
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/wire"
 )
 
 func decodeTxn(c *call) error { return wire.DecodeTxn(c.req, &c.txn) }
 
 // serveTxn answers KV.Txn. A transaction that only reads does not go through the log.
-func (d *Door) serveTxn(ctx context.Context, c *call) (*[]byte, error) {
+func (d *Door) serveTxn(c *call) {
 	if err := checkTxn(&c.txn, d.opts.MaxTxnOps); err != nil {
-		return nil, err
+		c.fail(err)
+		return
 	}
 	if !onlyRanges(&c.txn) {
-		return d.propose(ctx, c, command.Txn)
+		c.propose(command.Txn)
+		return
 	}
-	if !serializable(&c.txn) {
-		if err := d.barrier(ctx, c); err != nil {
-			return nil, err
+	c.read(serializable(&c.txn))
+}
+
+// answerTxn answers a transaction that only reads: single keys on the connection's goroutine,
+// longer ranges on one of its own.
+func (c *call) answerTxn() {
+	if hasRange(&c.txn) {
+		c.rpc.Go(func(r *rpc.Call) { c.readTxn(r.Context()) })
+		return
+	}
+	c.readTxn(context.Background())
+}
+
+func (c *call) readTxn(ctx context.Context) {
+	lent := lend()
+	b, err := c.door.backend.AppendReadTxn(ctx, *lent, &c.txn)
+	if err != nil {
+		c.fail(err)
+	} else {
+		c.reply(b)
+	}
+	giveBack(lent, b)
+}
+
+// hasRange says whether some operation asks for more than one key.
+func hasRange(t *cairn.TxnRequest) bool {
+	for _, ops := range [...][]cairn.Op{t.Success, t.Failure} {
+		for i := range ops {
+			if len(ops[i].Range.End) > 0 {
+				return true
+			}
 		}
 	}
-	reply := lend(replyBytes)
-	b, err := d.backend.AppendReadTxn(ctx, *reply, &c.txn)
-	return finish(reply, b, err)
+	return false
 }
 
 // onlyRanges says whether both branches consist of ranges alone: a nested transaction counts as

@@ -1,141 +1,116 @@
 package v3
 
 import (
-	"context"
-	"errors"
-	"io"
 	"sync"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/rpc"
 )
 
 const (
-	// watchTakeBytes is how much is taken from the stream of watches at once.
-	watchTakeBytes = 256 << 10
+	// watchTakeBytes is how much is taken from the stream of watches at most at once.
+	watchTakeBytes = 64 << 10
 	// maxWatchCreates is how many watches of a client are created before something was sent to
 	// it again: a client that asks and does not read is not listened to.
 	maxWatchCreates = 1024
 )
 
-// watcher is one Watch RPC: the handler's goroutine writes, a second one reads.
+// watcher is one Watch RPC. That the client closes its side ends no watch: it lasts until the
+// client gives it up.
 type watcher struct {
-	*stream
+	*rawCall
+	// creates is how many were handed on since the last send. Message adds with mu held.
+	creates atomic.Int32
 
 	mu      sync.Mutex // guards the calls of watches that change it, and all below
 	watches WatchStream
 	closed  bool
-	// creates is how many were handed on since the last send; room is signaled when it drops.
-	creates int
-	room    sync.Cond
+	held    bool // a request was not handed on for too many creates
 }
 
-// serveWatch answers Watch.Watch. It lasts until the client's context ends; that the client closes
-// its side ends no watch.
-func (d *Door) serveWatch(st *stream) error {
-	wake := make(chan struct{}, 1)
-	w := &watcher{stream: st}
-	w.room.L = &w.mu
-	w.watches = d.backend.OpenWatch(func() {
-		select {
-		case wake <- struct{}{}:
-		default:
-		}
-	})
-	received := make(chan error, 1)
-	go func() { received <- w.receive() }()
-	err := w.send(wake, received)
-	w.close()
-
-	if cause := contextError(st.ctx); cause != nil {
-		err = cause
-	}
-	if errors.Is(err, context.Canceled) {
-		return cairn.ErrWatchCanceled
-	}
-	return err
+// openWatch answers Watch.Watch.
+func (d *Door) openWatch(c *rawCall) rpc.Receiver {
+	w := &watcher{rawCall: c}
+	w.watches = d.backend.OpenWatch(c.stream.Wake)
+	return w
 }
 
-// send sends what the watches have to say until the stream breaks or a request cannot be received.
-func (w *watcher) send(wake <-chan struct{}, received <-chan error) error {
-	var msgs [][]byte
-	for {
-		msgs = w.watches.Take(msgs[:0], watchTakeBytes)
-		for _, msg := range msgs {
-			// A copy, for the stream may still hold the message when it takes the next one.
-			if err := w.SendMsg(lendCopy(msg)); err != nil {
-				w.door.streamBroke(w.stream, "send", "watch", err)
-				return err
-			}
+// Fill sends what the watches have to say.
+func (w *watcher) Fill(room int) (more bool) {
+	b := batches.Get().(*batch)
+	b.buf, b.ends, more = w.watches.Take(b.buf[:0], b.ends[:0], min(room, watchTakeBytes))
+	if len(b.ends) > 0 {
+		if w.stream.SendAll(b.buf, b.ends) {
+			w.sent(len(b.ends), len(b.buf))
 		}
-		if len(msgs) > 0 {
-			w.sent()
-			if w.ctx.Err() == nil {
-				continue
-			}
-		}
-		select {
-		case <-wake:
-		case err := <-received:
-			if err != nil {
-				w.door.streamBroke(w.stream, "receive", "watch", err)
-				return err
-			}
-			received = nil // the client has no more to ask
-		case <-w.ctx.Done():
-			return contextError(w.ctx)
+		if w.creates.Load() > 0 {
+			w.answered()
 		}
 	}
+	if cap(b.buf) <= maxKeptReply {
+		batches.Put(b)
+	}
+	return more
 }
 
-// sent lets the client ask for more.
-func (w *watcher) sent() {
+// batch is the memory of messages on their way from the watches to the stream.
+type batch struct {
+	buf  []byte
+	ends []int
+}
+
+var batches = sync.Pool{New: func() any { return new(batch) }}
+
+// answered lets the client ask for more.
+func (w *watcher) answered() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.creates = 0
-	w.room.Signal()
+	w.creates.Store(0)
+	held := w.held
+	w.held = false
+	w.mu.Unlock()
+	if held {
+		w.stream.Resume()
+	}
 }
 
-// close ends the watches; what the client asks for afterwards is not heard.
-func (w *watcher) close() {
+// Ended closes the watches.
+func (w *watcher) Ended() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
 	w.watches.Close()
-	w.room.Signal()
+	w.mu.Unlock()
+	w.end(cairn.ErrWatchCanceled)
 }
 
-// receive hands on the client's requests until it closes its side (nil) or the stream breaks.
-func (w *watcher) receive() error {
-	var r pb.WatchRequest
-	for {
-		r.Reset()
-		if err := w.RecvMsg(&r); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if !w.request(&r) {
-			return nil
-		}
-	}
-}
+// HalfClosed changes nothing: the watches go on.
+func (w *watcher) HalfClosed() {}
 
-// request hands on one request. It waits while too many creations are without any response; ok is
-// false once the watches are closed. A request of a kind not known is ignored, as in etcd.
-func (w *watcher) request(r *pb.WatchRequest) (ok bool) {
+// Message hands on one request, unless too many creations are without any response. A request of a
+// kind not known is ignored, as in etcd.
+func (w *watcher) Message(msg []byte) (ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.creates >= maxWatchCreates && !w.closed {
-		w.room.Wait()
-	}
 	if w.closed {
+		return true
+	}
+	if w.creates.Load() >= maxWatchCreates {
+		w.held = true
 		return false
+	}
+	w.received(msg)
+	r := new(pb.WatchRequest)
+	if err := proto.Unmarshal(msg, r); err != nil {
+		w.broke("receive", "watch", err)
+		w.finish(malformedInStream(err))
+		return true
 	}
 	switch u := r.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
-		w.creates++
+		w.creates.Add(1)
 		w.watches.Create(watchCreate(u.CreateRequest))
 	case *pb.WatchRequest_CancelRequest:
 		w.watches.Cancel(u.CancelRequest.WatchId)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -195,12 +194,12 @@ type muteWatch struct {
 	speak chan struct{}
 }
 
-func (w *muteWatch) Take(dst [][]byte, maxBytes int) [][]byte {
+func (w *muteWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, bool) {
 	select {
 	case <-w.speak:
-		return w.fakeWatch.Take(dst, maxBytes)
+		return w.fakeWatch.Take(buf, ends, maxBytes)
 	default:
-		return dst
+		return buf, ends, false
 	}
 }
 
@@ -262,18 +261,6 @@ func TestWatchCreatesAreBounded(t *testing.T) {
 
 // The ways a stream ends.
 func TestWatchEnds(t *testing.T) {
-	t.Run("deadline", func(t *testing.T) {
-		d, err := New(newFake(), Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithDeadline(t.Context(), time.Time{})
-		defer cancel()
-		err = d.serveWatch(&stream{ServerStream: deafStream{ctx: ctx}, ctx: ctx, door: d})
-		if err != context.DeadlineExceeded {
-			t.Errorf("got %v", err)
-		}
-	})
 	t.Run("malformed request", func(t *testing.T) {
 		leaves(t)
 		b := newFake()
@@ -339,17 +326,6 @@ func TestWatchWithoutLeader(t *testing.T) {
 	})
 }
 
-// deafStream is a stream on which nothing comes.
-type deafStream struct {
-	grpc.ServerStream
-	ctx context.Context
-}
-
-func (s deafStream) RecvMsg(any) error {
-	<-s.ctx.Done()
-	return s.ctx.Err()
-}
-
 func wantMalformed(t *testing.T, err error) {
 	t.Helper()
 	s := status.Convert(err)
@@ -361,10 +337,7 @@ func wantMalformed(t *testing.T, err error) {
 
 // serveUntil serves and opens a watch; the function that it returns stops the server.
 func serveUntil(t *testing.T, b Backend) (stop func()) {
-	d, err := New(b, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := New(b, Options{})
 	s, conn := listen(t, d)
 	if _, err := pb.NewWatchClient(conn).Watch(testContext(t)); err != nil {
 		t.Fatal(err)

@@ -12,6 +12,8 @@ type heapMapping struct {
 
 func (m *heapMapping) Bytes() []byte { return m.b }
 
+func (m *heapMapping) Release(int64, int64) {}
+
 func (m *heapMapping) Unmap() error {
 	m.once.Do(func() {
 		if m.unmap != nil {

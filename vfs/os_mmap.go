@@ -3,6 +3,7 @@
 package vfs
 
 import (
+	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -28,6 +29,14 @@ type osMapping struct {
 }
 
 func (m *osMapping) Bytes() []byte { return m.b }
+
+func (m *osMapping) Release(off, n int64) {
+	page := int64(os.Getpagesize())
+	from, to := (off+page-1)/page*page, min(off+n, int64(len(m.b)))/page*page
+	if off >= 0 && from < to {
+		_ = unix.Madvise(m.b[from:to], unix.MADV_DONTNEED) // a hint
+	}
+}
 
 func (m *osMapping) Unmap() error {
 	m.once.Do(func() { m.err = unix.Munmap(m.b) })

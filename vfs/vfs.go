@@ -91,6 +91,9 @@ type File interface {
 type Mapping interface {
 	// Bytes is the view. Writing to it is a fault. It is valid until Unmap.
 	Bytes() []byte
+	// Release says that [off, off+n) will not be read again soon: the process's share of memory
+	// for it is given back. A hint; what is read again comes from the page cache or the disk.
+	Release(off, n int64)
 	// Unmap ends the view; a second call does nothing.
 	Unmap() error
 }

@@ -49,12 +49,11 @@ func benchStreams(b *testing.B, watchers int, request func(i int) CreateRequest)
 }
 
 func drain(streams []*Stream) {
-	var dst [][]byte
+	var buf []byte
+	var ends []int
 	for _, s := range streams {
-		for {
-			if dst = s.Take(dst[:0], 64<<10); len(dst) == 0 {
-				break
-			}
+		for more := true; more; {
+			buf, ends, more = s.Take(buf[:0], ends[:0], 64<<10)
 		}
 	}
 }

@@ -76,7 +76,7 @@ func (c *client) cancel(id int64) {
 // take takes up to maxBytes and checks what comes.
 func (c *client) take(maxBytes int) (n int, err error) {
 	woken := c.woken.Swap(false)
-	msgs := c.s.Take(nil, maxBytes)
+	msgs := take(c.s, maxBytes)
 	if len(msgs) > 0 {
 		if !woken && !c.woken.Load() && !c.racing {
 			return 0, fmt.Errorf("there are responses but nobody was woken")
@@ -338,4 +338,15 @@ func (c *client) event(w *seen, got *mvccpb.Event, want *mvcc.Event) error {
 		return fmt.Errorf("wrong previous value")
 	}
 	return nil
+}
+
+// take returns the messages of one Take.
+func take(s *Stream, maxBytes int) (msgs [][]byte) {
+	buf, ends, _ := s.Take(nil, nil, maxBytes)
+	from := 0
+	for _, end := range ends {
+		msgs = append(msgs, buf[from:end])
+		from = end
+	}
+	return msgs
 }

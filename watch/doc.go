@@ -44,8 +44,8 @@
 //	catch-up:     for range hub.Work() { for hub.Step() { } }
 //	clock:        every 100 ms or so: hub.Tick(now)
 //	connection:   s := hub.Open(header, wake);  on a request: s.Create, s.Cancel, s.Progress;
-//	              when woken and when there is room to send: s.Take until it returns
-//	              nothing; at the end: s.Close. While s.Congested it reads no more
+//	              when woken and when there is room to send: s.Take until there is no
+//	              more; at the end: s.Close. While s.Congested it reads no more
 //	              requests of the stream.
 //
 // The package starts no goroutine and reads the clock only when a stream is opened.

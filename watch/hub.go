@@ -15,12 +15,11 @@ import (
 // Hub fans the events of a store out to the watchers of all streams. All methods are safe for
 // concurrent use, but Publish is for one goroutine, the applier.
 type Hub struct {
-	source  Source
-	clock   clock.Clock
-	opts    Options
-	stats   counters
-	buffers bufferPool
-	work    chan struct{} // holds a token while Step has something new to do
+	source Source
+	clock  clock.Clock
+	opts   Options
+	stats  counters
+	work   chan struct{} // holds a token while Step has something new to do
 
 	// mu guards what follows, and what says so in Stream and watcher. Publish takes it, so it is
 	// held for a bounded number of watchers only, and never while the history is read.

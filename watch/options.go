@@ -26,8 +26,6 @@ const (
 	lockBatch = 128
 	// maxProgressWaiting bounds the progress requests of a stream that wait for the applier.
 	maxProgressWaiting = 64
-	// keepBuffer bounds the buffers that are used again for the messages of a Take.
-	keepBuffer = 1 << 20
 	// minItems and keepItems bound what an idle stream keeps of its queue's capacity: always up to
 	// the first, never more than the second.
 	minItems  = 32

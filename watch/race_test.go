@@ -47,7 +47,7 @@ func TestConcurrent(t *testing.T) {
 	}
 	users.Go(func() {
 		for {
-			shared.Take(nil, 500)
+			take(shared, 500)
 			select {
 			case <-done:
 				return

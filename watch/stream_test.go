@@ -180,7 +180,7 @@ func TestWakeMayCall(t *testing.T) {
 		s.Cancel(99)
 		s.Congested()
 		h.Stats()
-		for msgs := s.Take(nil, 100); len(msgs) > 0; msgs = s.Take(nil, 100) {
+		for msgs := take(s, 100); len(msgs) > 0; msgs = take(s, 100) {
 			got += len(msgs)
 		}
 	})
@@ -202,7 +202,7 @@ func TestWakeMayCall(t *testing.T) {
 	s.Create(CreateRequest{Key: []byte("k")})
 	s.Cancel(1)
 	s.Progress()
-	if msgs := s.Take(nil, 100); len(msgs) > 0 || h.Stats().Watchers != 0 {
+	if msgs := take(s, 100); len(msgs) > 0 || h.Stats().Watchers != 0 {
 		t.Errorf("a closed stream answers: %d, %+v", len(msgs), h.Stats())
 	}
 }

@@ -1,7 +1,6 @@
 package watch
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -25,45 +24,37 @@ func (f *latch) clear() bool { return f.v.Load() && f.v.Swap(false) }
 
 // taking is the taker's side of a stream's queue; only Take touches it.
 type taking struct {
-	items  []item  // swapped with Stream.in
-	used   int     // items that the last swap with any brought
-	next   int     // first of items that is not returned
-	offset int     // of the first event of items[next] that is not returned, in fragments
-	bytes  int     // cost of the items returned since the last settle
-	events int     // events of these items
-	buffer *[]byte // of the messages of this Take, from Hub.buffers; nil after an empty one
+	items  []item // swapped with Stream.in
+	used   int    // items that the last swap with any brought
+	next   int    // first of items that is not returned
+	offset int    // of the first event of items[next] that is not returned, in fragments
+	bytes  int    // cost of the items returned and not yet repaid
+	events int    // events of these items
 }
 
-// Take appends to dst the next responses, encoded as etcdserverpb.WatchResponse, until they have
-// maxBytes bytes or there are no more. A first response larger than maxBytes is returned alone.
-// The messages are valid until the next Take. Once woken, the owner calls Take until it returns
-// nothing; only then wake is called again. Take never blocks. After Close it may still return
+// Take appends to buf the next responses, encoded as etcdserverpb.WatchResponse, one after the
+// other, and to ends where each of them ends, until they have maxBytes bytes or there are no more.
+// A first response larger than maxBytes is returned alone. Once woken, the owner calls Take until
+// more is false; only then wake is called again. Take never blocks. After Close it may still return
 // what it had begun with.
-func (s *Stream) Take(dst [][]byte, maxBytes int) [][]byte {
+func (s *Stream) Take(buf []byte, ends []int, maxBytes int) (_ []byte, _ []int, more bool) {
 	t := &s.out
 	if !s.refill() {
-		if t.buffer != nil {
-			s.hub.buffers.put(t.buffer)
-			t.buffer = nil
-		}
-		return dst
-	}
-	if t.buffer == nil {
-		t.buffer = s.hub.buffers.get()
+		return buf, ends, false
 	}
 	header := s.header()
-	buf := (*t.buffer)[:0]
-	for len(buf) == 0 || t.next < len(t.items) || s.refill() {
-		if len(buf) > 0 && len(buf)+s.nextSize() > maxBytes {
+	from := len(buf)
+	for more = true; more; more = t.next < len(t.items) || s.refill() {
+		if taken := len(buf) - from; taken > 0 && taken+s.nextSize() > maxBytes {
 			break
 		}
-		from := len(buf)
-		buf = s.appendNext(buf, &header, maxBytes-len(buf))
-		dst = append(dst, buf[from:len(buf):len(buf)])
+		buf = s.appendNext(buf, &header, maxBytes-(len(buf)-from))
+		ends = append(ends, len(buf))
 	}
-	*t.buffer = buf
-	s.settle()
-	return dst
+	if t.bytes > 0 {
+		s.settle()
+	}
+	return buf, ends, more
 }
 
 // refill makes sure that there is an item to return, or says that there is none.
@@ -110,6 +101,9 @@ func (s *Stream) settle() {
 // caller holds s.mu.
 func (s *Stream) repay() (woken []*watcher) {
 	t := &s.out
+	if t.bytes == 0 {
+		return nil
+	}
 	stats := &s.hub.stats
 	stats.events.Add(uint64(t.events))
 	if !s.closed {
@@ -217,22 +211,6 @@ func (s *Stream) appendFragment(dst []byte, it item, header *cairn.Header) ([]by
 		s.returned(it)
 	}
 	return dst, true
-}
-
-// bufferPool holds the buffers of takes, so that idle streams have none.
-type bufferPool struct{ pool sync.Pool }
-
-func (p *bufferPool) get() *[]byte {
-	if b, ok := p.pool.Get().(*[]byte); ok {
-		return b
-	}
-	return new([]byte)
-}
-
-func (p *bufferPool) put(b *[]byte) {
-	if cap(*b) <= keepBuffer {
-		p.pool.Put(b)
-	}
 }
 
 // created is the response to a watcher that was created.

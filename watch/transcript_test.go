@@ -201,7 +201,7 @@ func parseCreate(t *testing.T, args []string) (r CreateRequest) {
 func (c *script) take() string {
 	var out strings.Builder
 	for {
-		msgs := c.s.Take(nil, 1<<20)
+		msgs := take(c.s, 1<<20)
 		if len(msgs) == 0 {
 			break
 		}

@@ -118,6 +118,21 @@ func DecodeCompact(b []byte, r *cairn.CompactRequest) (err error) {
 	return nil
 }
 
+// DecodeLeaseKeepAlive decodes an etcdserverpb.LeaseKeepAliveRequest.
+func DecodeLeaseKeepAlive(b []byte, id *cairn.LeaseID) (err error) {
+	*id = 0
+	var f field
+	for len(b) > 0 {
+		if b, err = f.next(b); err != nil {
+			return err
+		}
+		if f.tag == 1<<3|typeVarint {
+			*id = cairn.LeaseID(f.num)
+		}
+	}
+	return nil
+}
+
 // DecodeKeyValue decodes an mvccpb.KeyValue.
 func DecodeKeyValue(b []byte, kv *cairn.KeyValue) (err error) {
 	*kv = cairn.KeyValue{}

@@ -160,6 +160,19 @@ func AppendPutResponse(dst []byte, h *cairn.Header, prev []byte) []byte {
 	return dst
 }
 
+// AppendLeaseKeepAliveResponse appends a LeaseKeepAliveResponse.
+func AppendLeaseKeepAliveResponse(
+	dst []byte, h *cairn.Header, id cairn.LeaseID, ttl int64,
+) []byte {
+	const ( // fields of LeaseKeepAliveResponse
+		idField  = 2
+		ttlField = 3
+	)
+	dst = AppendHeader(dst, h)
+	dst = AppendVarint(dst, idField, uint64(id))
+	return AppendVarint(dst, ttlField, uint64(ttl))
+}
+
 // AppendDeleteRangeResponse appends a DeleteRangeResponse; prevs are the encoded KeyValues that
 // were deleted, empty if they were not asked for.
 func AppendDeleteRangeResponse(

@@ -41,3 +41,4 @@ func FuzzDecodeTxn(f *testing.F)         { fuzzDecoder(f, "txn") }
 func FuzzDecodeCompact(f *testing.F)     { fuzzDecoder(f, "compact") }
 func FuzzDecodeKeyValue(f *testing.F)    { fuzzDecoder(f, "keyvalue") }
 func FuzzDecodeHeader(f *testing.F)      { fuzzDecoder(f, "header") }
+func FuzzDecodeKeepAlive(f *testing.F)   { fuzzDecoder(f, "keepalive") }

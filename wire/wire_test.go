@@ -139,6 +139,7 @@ func codecCases() []codecCase {
 		compact cairn.CompactRequest
 		kv      cairn.KeyValue
 		header  cairn.Header
+		lease   cairn.LeaseID
 	)
 	return []codecCase{
 		{"range", func() proto.Message { return new(pb.RangeRequest) },
@@ -159,6 +160,12 @@ func codecCases() []codecCase {
 				r := m.(*pb.CompactionRequest)
 				return &cairn.CompactRequest{Revision: r.Revision, Physical: r.Physical}
 			}},
+		{"keepalive", func() proto.Message { return new(pb.LeaseKeepAliveRequest) },
+			func(b []byte) (any, error) {
+				err := DecodeLeaseKeepAlive(b, &lease)
+				return lease, err
+			},
+			func(m proto.Message) any { return m.(*pb.LeaseKeepAliveRequest).ID }},
 		{"keyvalue", func() proto.Message { return new(mvccpb.KeyValue) },
 			func(b []byte) (any, error) { return &kv, DecodeKeyValue(b, &kv) },
 			func(m proto.Message) any { return fromKeyValue(m.(*mvccpb.KeyValue)) }},

@@ -48,6 +48,7 @@ func run(cfg *config.Config, log *logging.Log) int {
 	grpclog.SetLoggerV2(logging.GRPC(log.Logger))
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	paceCollector(ctx)
 	type started struct {
 		server *server.Server
 		err    error

@@ -17,7 +17,7 @@ type importBan struct {
 
 var importBans = []importBan{
 	{[]string{"net", "net/http", "net/http/pprof", "crypto/tls", "net/rpc", "net/smtp"},
-		[]string{"v3", "ops", "peer", "server", "transport", "cli", "bench", "cmd",
+		[]string{"v3", "ops", "peer", "rpc", "server", "transport", "cli", "bench", "cmd",
 			"internal/link"}, true,
 		"the network belongs to doors, server and transport; the core gets requests and messages"},
 	{[]string{"log"}, nil, true,
@@ -65,7 +65,7 @@ var callBans = []callBan{
 	{"net/http", []string{"Handle", "HandleFunc", "DefaultServeMux", "ListenAndServe", "Serve"},
 		nil, false, "there is no global mux: make a ServeMux and a Server with timeouts"},
 	{"google.golang.org/grpc/grpclog", []string{"SetLoggerV2", "SetLogger"},
-		[]string{"cli", "cmd"}, false,
+		[]string{"cli", "cmd", "rpc/conform"}, false,
 		"there is no global logger"},
 }
 

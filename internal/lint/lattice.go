@@ -35,6 +35,8 @@ var layers = []layer{
 		"applying commands is deterministic: it knows neither raft nor clients"},
 	{"owners", []string{"node", "watch", "upkeep", "backup", "snapshot"},
 		"they drive the machine and hand on its events; doors reach them through interfaces"},
+	{"transport of doors", []string{"rpc"},
+		"the gRPC server knows methods and bytes, not what they are about"},
 	{"doors", []string{"v3", "ops", "peer"},
 		"a door declares the backend that it needs and never sees raft, wal or revlog"},
 	{"assembly", []string{"server"},
@@ -45,12 +47,13 @@ var layers = []layer{
 		"command-line tools are clients"},
 	{"main", []string{"cmd"},
 		"main picks the verb"},
-	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint"},
+	{"tests", []string{"e2e", "check", "sim", "difftest", "internal/lint", "rpc/conform"},
 		"tests of the whole look at everything and nothing looks at them"},
 }
 
 // testTrees are directories that hold tests alone; the rules for tests hold in them.
-var testTrees = []string{"e2e", "check", "sim", "difftest", "internal/lint", "vfs/vfstest"}
+var testTrees = []string{"e2e", "check", "sim", "difftest", "internal/lint", "vfs/vfstest",
+	"rpc/conform"}
 
 // closed lists packages below the doors that a package above must not import although they are
 // lower: the door's backend stands between.
@@ -65,16 +68,18 @@ var closed = []struct {
 		"tools are clients: they go through the API, or read files with the packages of the files"},
 }
 
-// rank returns the line of dir and the entry of the line that holds it; -1 if it is not on the map.
+// rank returns the line of dir and the entry of the line that holds it, which is the longest that
+// does; -1 if it is not on the map.
 func rank(dir string) (line int, entry string) {
+	line = -1
 	for i, l := range layers {
 		for _, p := range l.packages {
-			if dir == p || p != "." && strings.HasPrefix(dir, p+"/") {
-				return i, p
+			if (dir == p || p != "." && strings.HasPrefix(dir, p+"/")) && len(p) > len(entry) {
+				line, entry = i, p
 			}
 		}
 	}
-	return -1, ""
+	return line, entry
 }
 
 // internalDir turns an import path into a directory of this module.
@@ -143,10 +148,10 @@ var modules = []module{
 		"bbolt is the format of backup files and nothing else"},
 	{"go.yaml.in/yaml/v3", []string{"server/config", "cli"},
 		"configuration files"},
-	{"google.golang.org/grpc", []string{"v3", "ops", "server", "cli", "bench", "cmd/cairn"},
+	{"google.golang.org/grpc", []string{"rpc", "v3", "ops", "server", "cli", "bench", "cmd/cairn"},
 		"doors and clients speak gRPC; the core does not (cmd: its log)"},
-	{"google.golang.org/protobuf", []string{"wire", "command", "state", "mvcc", "watch", "v3",
-		"ops", "server", "cli", "bench", "node", "lease", "alarm", "member", "wal",
+	{"google.golang.org/protobuf", []string{"wire", "command", "state", "mvcc", "watch", "rpc",
+		"v3", "ops", "server", "cli", "bench", "node", "lease", "alarm", "member", "wal",
 		"backup", "transport"},
 		"protowire is how stored records are encoded"},
 	{"github.com/prometheus", []string{"ops", "server"},
@@ -163,6 +168,8 @@ var modules = []module{
 		"the screen of the playground: raw input, resizing, drawing what has changed"},
 	{"charm.land/lipgloss/v2", []string{"cli/playground"},
 		"colours, and how wide a coloured text is"},
+	{"golang.org/x/net", []string{"rpc", "bench"},
+		"names of HTTP/2, and its header compression"},
 	{"golang.org/x/term", []string{"cli"},
 		"asking for a password without showing it"},
 	{"golang.org/x/net", []string{"bench"},

@@ -134,7 +134,7 @@ func (g *Group) handshake(b *bound, conn *sniffed) (net.Conn, *handover, error) 
 		return secured, g.http, nil
 	case b.purpose == grpcOnly && !http2:
 		return nil, nil, nil
-	case http2 && (b.purpose == grpcOnly || !conn.offersHTTP1):
+	case http2:
 		return secured, g.grpc, nil
 	}
 	return secured, g.http, nil

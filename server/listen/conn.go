@@ -1,9 +1,11 @@
 package listen
 
 import (
+	"errors"
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // ALPN names.
@@ -34,9 +36,7 @@ type sniffed struct {
 	head [len(http2Opening)]byte
 	rest []byte // of head, what Read has not given yet
 
-	// What the client said in the TLS handshake.
-	serverName  string
-	offersHTTP1 bool
+	serverName string // as the client said in the TLS handshake
 }
 
 // peek reads until it is clear what the connection is.
@@ -54,6 +54,17 @@ func (s *sniffed) peek() (opening, error) {
 		}
 	}
 	return isHTTP2, nil
+}
+
+// SyscallConn lets writes go to the socket without waiting for it; what was read ahead is not seen
+// by it.
+func (s *sniffed) SyscallConn() (syscall.RawConn, error) {
+	if slot, ok := s.Conn.(*slotConn); ok {
+		if c, ok := slot.Conn.(syscall.Conn); ok {
+			return c.SyscallConn()
+		}
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // CloseWrite tells the client that nothing more comes.

@@ -31,6 +31,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -207,11 +208,12 @@ func start(t *testing.T, o Options) *running {
 	if err != nil {
 		t.Fatal(err)
 	}
-	gs := grpc.NewServer(grpc.Creds(Credentials()))
-	healthpb.RegisterHealthServer(gs, &healthServer{Server: health.NewServer()})
-	hs := HTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, r.Proto+" "+r.URL.Path)
-	}), gs, 100, o.Log)
+	})
+	gs := rpc.New(rpc.Options{HTTP: handler})
+	healthpb.RegisterHealthServer(gs, &healthServer{Server: health.NewServer()})
+	hs := HTTPServer(handler, 100, o.Log)
 	g.Start()
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = gs.Serve(g.GRPC()) })

@@ -1,14 +1,13 @@
 // Package listen lets gRPC and HTTP, with TLS and without, share a port. It binds the addresses of
 // the flags, looks at the first bytes of each connection, does the TLS handshake, and hands the
-// connection to one of two listeners, which a gRPC server and an [http.Server] serve.
+// connection to one of two listeners, which package rpc and an [http.Server] serve.
 //
 //	first bytes        listening URL     goes to
-//	0x16 (TLS)         https, unixs      handshake; by ALPN: h2 alone -> gRPC, else -> HTTP
+//	0x16 (TLS)         https, unixs      handshake; by ALPN: h2 -> gRPC, else -> HTTP
 //	"PRI" (HTTP/2)     http, unix        gRPC
 //	anything else      http, unix        HTTP
 //
-// A client that offers h2 and http/1.1 in its handshake (curl, browsers) goes to the HTTP server,
-// which speaks HTTP/2, too, and passes gRPC requests on; gRPC clients offer h2 alone.
+// What comes by HTTP/2 and is no gRPC (curl, browsers) is told apart request by request, in rpc.
 //
 // # Bounds
 //
@@ -236,7 +235,7 @@ func (g *Group) Start() {
 	}
 }
 
-// GRPC is the listener of gRPC connections: HTTP/2, after the TLS handshake (see Credentials).
+// GRPC is the listener of HTTP/2 connections, after the TLS handshake.
 func (g *Group) GRPC() net.Listener { return g.grpc }
 
 // HTTP is the listener of HTTP connections: *tls.Conn after the handshake, or plain ones.

@@ -220,7 +220,7 @@ func startPeer(t *testing.T, fs vfs.FS, id uint64, flags config.TLS) *raftPeer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := HTTPServer(p.Handler(), nil, 100, logger)
+	server := HTTPServer(p.Handler(), 100, logger)
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

@@ -102,9 +102,6 @@ func (k *keeper) config() *tls.Config {
 		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 			if s, ok := hello.Conn.(*sniffed); ok {
 				s.serverName = hello.ServerName
-				for _, proto := range hello.SupportedProtos {
-					s.offersHTTP1 = s.offersHTTP1 || proto == protoHTTP1
-				}
 			}
 			c := k.base.Clone()
 			cert, roots := k.current()

@@ -1,0 +1,27 @@
+package server
+
+import (
+	cairn "github.com/cairnkv/cairn"
+)
+
+// TryKeepAlive renews a lease here, if this member leads and the lease is well: as Renew, but that
+// nobody waits.
+func (b *backend) TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)) (ok bool) {
+	if b.node.Status().Leader != b.machine.Local() {
+		return false
+	}
+	r, err := b.lessor.Renew(b.clk.Now(), id)
+	if err != nil || r.Ending != nil || r.ClearCheckpoint {
+		return false // renewing it again does no harm
+	}
+	if r.TTL > 0 {
+		b.metrics.LeasesRenewed.Inc()
+	}
+	b.node.Barrier(func(err error) {
+		if err == nil && r.TTL <= 0 {
+			err = cairn.ErrLeaseNotFound
+		}
+		done(r.TTL, err)
+	})
+	return true
+}
