@@ -49,10 +49,12 @@ func (c *comparison) large(ctx context.Context, server int, dir string) error {
 	if err := c.restart(ctx, s, server, "restart", "restart of a large store"); err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "none", "longest put, nothing else going on", nil); err != nil {
+	err = c.pauses(ctx, cl, server, "none", "longest put, nothing else going on", nil)
+	if err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "backup", "longest put during a backup", backup); err != nil {
+	err = c.pauses(ctx, cl, server, "backup", "longest put during a backup", backup)
+	if err != nil {
 		return err
 	}
 	if err := c.overwrite(ctx, cl); err != nil {
@@ -63,7 +65,8 @@ func (c *comparison) large(ctx context.Context, server int, dir string) error {
 	if err := c.restart(ctx, s, server, "restart-killed", "restart after SIGKILL"); err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "checkpoint", "longest put during checkpoints", nil); err != nil {
+	err = c.pauses(ctx, cl, server, "checkpoint", "longest put during checkpoints", nil)
+	if err != nil {
 		return err
 	}
 	return c.pauses(ctx, cl, server, "compaction", "longest put during a compaction", compact)
