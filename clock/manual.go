@@ -122,6 +122,7 @@ func (m *Manual) arm(w *wait, d time.Duration) {
 type wait struct {
 	clock *Manual
 	c     chan time.Time
+	then  func() // instead of c: called with the clock's lock held
 	due   time.Duration
 	every time.Duration
 	seq   uint64
@@ -129,9 +130,13 @@ type wait struct {
 
 // fire sends the time to a receiver that has taken the last one, and arms a ticker again.
 func (w *wait) fire() {
-	select {
-	case w.c <- w.clock.now():
-	default:
+	if w.then != nil {
+		w.then()
+	} else {
+		select {
+		case w.c <- w.clock.now():
+		default:
+		}
 	}
 	if w.every > 0 {
 		w.due += w.every

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairnkv/cairn/check"
 )
 
 var (
@@ -85,7 +87,7 @@ func TestKill(t *testing.T) {
 	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	ledger, history := NewLedger(), &History{}
+	ledger, history := check.NewLedger(), &check.History{}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	watchers := startWatchers(ctx, t, s)
@@ -119,7 +121,7 @@ func TestKill(t *testing.T) {
 }
 
 // awaitAcks waits until n more requests were acknowledged.
-func awaitAcks(t *testing.T, l *Ledger, n int) {
+func awaitAcks(t *testing.T, l *check.Ledger, n int) {
 	t.Helper()
 	before, _, _ := l.Counts()
 	poll(t, loadTimeout, "acknowledgements", func() bool {
@@ -144,7 +146,7 @@ func poll(t *testing.T, timeout time.Duration, what string, done func() bool) {
 
 // kill ends the server with SIGKILL, starts it again, checks all that was acknowledged before, and
 // returns how long the start took.
-func kill(t *testing.T, s *Server, l *Ledger, h *History) time.Duration {
+func kill(t *testing.T, s *Server, l *check.Ledger, h *check.History) time.Duration {
 	t.Helper()
 	if err := s.Stop(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -159,7 +161,7 @@ func kill(t *testing.T, s *Server, l *Ledger, h *History) time.Duration {
 }
 
 // extend reads the history on to where the store is now and holds the ledger against it.
-func extend(t *testing.T, s *Server, l *Ledger, h *History) {
+func extend(t *testing.T, s *Server, l *check.Ledger, h *check.History) {
 	t.Helper()
 	_, _, newest := l.Counts()
 	c, err := s.Client()
@@ -178,7 +180,7 @@ func extend(t *testing.T, s *Server, l *Ledger, h *History) {
 		t.Fatalf("the store went back to revision %d; %d was acknowledged, %d was read", now,
 			newest, h.Revision)
 	}
-	events, err := ReadHistory(ctx, c, h.last()+1, now)
+	events, err := ReadHistory(ctx, c, h.Last()+1, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +194,7 @@ func extend(t *testing.T, s *Server, l *Ledger, h *History) {
 
 // reread reads the whole history once more from the first revision: it must be what was read
 // piece by piece.
-func reread(t *testing.T, s *Server, h *History) {
+func reread(t *testing.T, s *Server, h *check.History) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), loadTimeout)
 	defer cancel()
@@ -200,7 +202,7 @@ func reread(t *testing.T, s *Server, h *History) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	everything := func(Change) bool { return true }
+	everything := func(check.Change) bool { return true }
 	if err := h.CheckWatch(events, 1, everything, false); err != nil {
 		t.Errorf("the history read from its start: %v", err)
 	}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairnkv/cairn/check"
 )
 
 // retryWait is how long a writer or a watcher waits after an error.
@@ -18,7 +20,7 @@ const retryWait = 5 * time.Millisecond
 // writer sends one request after the other on keys of its own, and some on keys that all share.
 type writer struct {
 	client *clientv3.Client
-	ledger *Ledger
+	ledger *check.Ledger
 	name   string
 	rng    *rand.Rand
 	count  int
@@ -57,7 +59,7 @@ func (w *writer) write() error {
 	defer cancel()
 	switch p := w.rng.IntN(100); {
 	case p < 60:
-		c := Change{Key: w.key(), Value: w.value()}
+		c := check.Change{Key: w.key(), Value: w.value()}
 		a := w.ledger.Try(c)
 		resp, err := w.client.Put(ctx, c.Key, c.Value)
 		if err != nil {
@@ -66,7 +68,7 @@ func (w *writer) write() error {
 		}
 		w.ledger.Acked(a, resp.Header.Revision, true)
 	case p < 75:
-		c := Change{Key: w.key(), Delete: true}
+		c := check.Change{Key: w.key(), Delete: true}
 		a := w.ledger.Try(c)
 		resp, err := w.client.Delete(ctx, c.Key)
 		if err != nil {
@@ -82,8 +84,8 @@ func (w *writer) write() error {
 
 // txn puts two keys at once.
 func (w *writer) txn(ctx context.Context) error {
-	one := Change{Key: w.key(), Value: w.value()}
-	two := Change{Key: w.key() + "/second", Value: w.value()}
+	one := check.Change{Key: w.key(), Value: w.value()}
+	two := check.Change{Key: w.key() + "/second", Value: w.value()}
 	a := w.ledger.Try(one, two)
 	resp, err := w.client.Txn(ctx).
 		If(clientv3.Compare(clientv3.ModRevision(one.Key), ">", -1)).
@@ -102,12 +104,12 @@ type watcher struct {
 	name     string
 	key      string
 	opts     []clientv3.OpOption
-	wanted   func(Change) bool
+	wanted   func(check.Change) bool
 	previous bool
 	fresh    bool // each watch lasts for a few events only, and then goes on with a new client
 
 	mu     sync.Mutex // guards the fields below
-	events []Event
+	events []check.Event
 	next   int64 // revision to go on from
 	broken error
 }
@@ -115,9 +117,9 @@ type watcher struct {
 // startWatchers starts one watcher of each kind.
 func startWatchers(ctx context.Context, t *testing.T, s *Server) []*watcher {
 	t.Helper()
-	everything := func(Change) bool { return true }
-	under := func(prefix string) func(Change) bool {
-		return func(c Change) bool { return strings.HasPrefix(c.Key, prefix) }
+	everything := func(check.Change) bool { return true }
+	under := func(prefix string) func(check.Change) bool {
+		return func(c check.Change) bool { return strings.HasPrefix(c.Key, prefix) }
 	}
 	all := []clientv3.OpOption{clientv3.WithFromKey()}
 	watchers := []*watcher{
@@ -131,7 +133,7 @@ func startWatchers(ctx context.Context, t *testing.T, s *Server) []*watcher {
 		{name: "shared keys, progress", key: "/all/", wanted: under("/all/"),
 			opts: []clientv3.OpOption{clientv3.WithPrefix(), clientv3.WithProgressNotify()}},
 		{name: "deletes", key: "\x00", opts: append(all, clientv3.WithFilterPut()),
-			wanted: func(c Change) bool { return c.Delete }},
+			wanted: func(c check.Change) bool { return c.Delete }},
 	}
 	var done sync.WaitGroup
 	t.Cleanup(done.Wait)
@@ -198,7 +200,7 @@ func (w *watcher) fail(err error) error {
 }
 
 // checkWatchers waits until every watcher has seen the end of the history and compares.
-func checkWatchers(t *testing.T, watchers []*watcher, h *History) {
+func checkWatchers(t *testing.T, watchers []*watcher, h *check.History) {
 	t.Helper()
 	for _, w := range watchers {
 		last := int64(0)

@@ -5,13 +5,15 @@ import (
 	"fmt"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairnkv/cairn/check"
 )
 
 // ReadHistory reads the events of the revisions from from up to to.
-func ReadHistory(ctx context.Context, c *clientv3.Client, from, to int64) ([]Event, error) {
+func ReadHistory(ctx context.Context, c *clientv3.Client, from, to int64) ([]check.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var events []Event
+	var events []check.Event
 	if from > to {
 		return nil, nil
 	}
@@ -36,14 +38,14 @@ func ReadHistory(ctx context.Context, c *clientv3.Client, from, to int64) ([]Eve
 }
 
 // EventOf converts an event of the client library.
-func EventOf(e *clientv3.Event) Event {
-	ev := Event{
-		Change:   Change{Key: string(e.Kv.Key), Value: string(e.Kv.Value)},
+func EventOf(e *clientv3.Event) check.Event {
+	ev := check.Event{
+		Change:   check.Change{Key: string(e.Kv.Key), Value: string(e.Kv.Value)},
 		Revision: e.Kv.ModRevision,
 	}
 	ev.Delete = e.Type == clientv3.EventTypeDelete
 	if e.PrevKv != nil {
-		ev.Previous = &Change{Key: string(e.PrevKv.Key), Value: string(e.PrevKv.Value)}
+		ev.Previous = &check.Change{Key: string(e.PrevKv.Key), Value: string(e.PrevKv.Value)}
 	}
 	return ev
 }

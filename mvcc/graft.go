@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc/index"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/wire"
@@ -245,6 +246,9 @@ func (g *graft) end() error {
 		return err
 	}
 	for word, bits := range g.gone {
+		if mutate.On(mutate.GraftKeepsDeleted) {
+			bits = 0
+		}
 		g.gone[word] = 0
 		for bit := uint32(0); bits>>bit != 0 && main > g.at; bit++ {
 			if bits>>bit&1 == 0 {

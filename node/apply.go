@@ -13,15 +13,12 @@ var errStopped = cairn.ErrStopped
 
 // runApplier owns the state machine.
 func (n *Node) runApplier() {
-	defer n.stopped.Done()
 	var batch []*raftpb.Message
 	var visits []func(*state.Machine)
 	var results state.Results
 	for {
-		select {
-		case <-n.stop:
+		if n.cfg.Tasks.Wait(nil, n.stop, n.applies.wake) == 0 {
 			return
-		case <-n.applies.wake:
 		}
 		visits = n.visits.take(visits) // first: what was handed out before a visit comes before it
 		batch = n.applies.take(batch)

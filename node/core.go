@@ -7,6 +7,8 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // Core is consensus as a pure machine around raft.RawNode: ticks, proposals and messages go in;
@@ -264,6 +266,9 @@ func (c *Core) Status() Status {
 func needsSync(m *raftpb.Message, last *raftpb.HardState) bool {
 	if len(m.GetEntries()) > 0 || m.GetSnapshot() != nil {
 		return true
+	}
+	if mutate.On(mutate.VoteUnsynced) {
+		return false
 	}
 	return m.Term != nil && (m.GetTerm() != last.GetTerm() || m.GetVote() != last.GetVote())
 }

@@ -2,7 +2,9 @@ package node
 
 import (
 	"fmt"
+	"runtime"
 
+	"github.com/cairnkv/cairn/task"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -13,7 +15,6 @@ const graceTicks = 5
 
 // runLoop owns the core.
 func (n *Node) runLoop() {
-	defer n.stopped.Done()
 	defer n.endOnPanic()
 	ticker := n.cfg.Clock.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
@@ -21,16 +22,14 @@ func (n *Node) runLoop() {
 	var box boxes
 	n.handOut()
 	for {
-		select {
-		case <-n.stop:
+		switch n.cfg.Tasks.Wait(ticker.C(), n.stop, n.inbox.wake, n.proposals.wake) {
+		case 0:
 			for _, q := range append(p.backlog, p.changes...) {
 				q.done(nil, errStopped)
 			}
 			return
-		case <-ticker.C():
+		case task.Timer:
 			n.tick(&p)
-		case <-n.inbox.wake:
-		case <-n.proposals.wake:
 		}
 		if err := n.take(&box); err != nil {
 			n.fatal(fmt.Errorf("raft: %w", err))
@@ -51,10 +50,15 @@ func (n *Node) runLoop() {
 }
 
 // endOnPanic turns what raft finds impossible into the error that ends the process. It says so by a
-// panic with a text: most often a peer's message shows that this member has lost a part of its log.
+// panic: with an error if the log cannot be read, or with a text; most often a peer's message shows
+// then that this member has lost a part of its log.
 func (n *Node) endOnPanic() {
 	switch p := recover().(type) {
 	case nil:
+	case runtime.Error:
+		panic(p)
+	case error: // what it read of the log
+		n.fatal(fmt.Errorf("raft: %w", p))
 	case string:
 		n.fatal(fmt.Errorf("raft: %s; if this member's data was replaced or restored while the "+
 			"others went on, remove the member from the cluster and add it anew", p))
@@ -119,6 +123,9 @@ func (n *Node) handOut() {
 				n.lastAppended = entries[len(entries)-1].GetIndex()
 				n.unsynced.Add(1)
 				n.noteConf(m)
+			}
+			if m.GetSnapshot() != nil {
+				n.installs++
 			}
 		}
 		if len(out.Appends) > 0 {

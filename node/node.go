@@ -28,8 +28,10 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -82,6 +84,7 @@ type Config struct {
 	Transport     Transport // nil: no peers
 	Installer     Installer // nil: no peers
 	Clock         clock.Clock
+	Tasks         task.Tasks
 	Logger        raft.Logger
 
 	// Published is called on the applier when a batch became visible, before its clients hear.
@@ -148,6 +151,7 @@ type Node struct {
 
 	// Of the loop alone:
 	ticks     int
+	installs  int // snapshots that were handed to the writer
 	held      []heldProposal
 	confIndex uint64 // before it is applied, no configuration change may be proposed
 	leader    uint64 // the last known
@@ -158,7 +162,7 @@ type Node struct {
 
 	began   time.Time
 	stop    chan struct{}
-	stopped sync.WaitGroup
+	stopped task.Group
 	once    sync.Once
 	failed  atomic.Bool
 }
@@ -207,10 +211,9 @@ func Start(cfg Config) (*Node, error) {
 	for range cfg.AdvanceTicks {
 		core.Tick()
 	}
-	n.stopped.Add(3)
-	go n.runLoop()
-	go n.runWriter()
-	go n.runApplier()
+	n.stopped.Go(cfg.Tasks, "loop", n.runLoop)
+	n.stopped.Go(cfg.Tasks, "writer", n.runWriter)
+	n.stopped.Go(cfg.Tasks, "applier", n.runApplier)
 	return n, nil
 }
 
@@ -235,7 +238,7 @@ func (n *Node) ProposeAsLeader(term uint64, kind command.Kind, request []byte, d
 // Barrier calls done(nil) once local reads see every write acknowledged before the call
 // (a linearizable read point). Errors: ErrTimeout, ErrLeaderChanged, ErrStopped.
 func (n *Node) Barrier(done func(err error)) {
-	if n.soloReader.Load() {
+	if n.soloReader.Load() || mutate.On(mutate.ReadWithoutQuorum) && n.Status().IsLeader {
 		done(nil)
 		return
 	}
@@ -262,12 +265,12 @@ func (n *Node) Visit(ctx context.Context, fn func(*state.Machine)) error {
 		close(finished)
 	})
 	n.applies.poke()
-	select {
-	case <-finished:
+	switch n.cfg.Tasks.Wait(nil, finished, ctx.Done(), n.stop) {
+	case 0:
 		return nil
-	case <-ctx.Done():
+	case 1:
 		return ctx.Err()
-	case <-n.stop:
+	default:
 		return cairn.ErrStopped
 	}
 }
@@ -281,7 +284,7 @@ func (n *Node) Truncate(index uint64) {
 // Stop ends the node's goroutines; clients that wait are told ErrStopped.
 func (n *Node) Stop() {
 	n.once.Do(func() { close(n.stop) })
-	n.stopped.Wait()
+	n.stopped.Wait(n.cfg.Tasks)
 	n.soloReader.Store(false)
 	n.proposals.close()
 	n.changes.close()

@@ -7,6 +7,8 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // Limits of what peers may have waiting here.
@@ -77,8 +79,12 @@ func (n *Node) call(fn func(c *Core)) {
 
 // Fetched says that the Installer has a state at index, whose entry has term, with the
 // configuration conf: raft may ask for it to be installed. m is the message that asked for it.
-// What a state holds is committed, so that it may be taken on the word of any leader.
-func (n *Node) Fetched(m *raftpb.Message, index, term uint64, conf *raftpb.ConfState) {
+// What a state holds is committed, so that it may be taken on the word of any leader. taken is told
+// on the loop whether Install will be called for it; until then, or until Install has ended, what
+// was fetched must stay as it is.
+func (n *Node) Fetched(
+	m *raftpb.Message, index, term uint64, conf *raftpb.ConfState, taken func(bool),
+) {
 	n.call(func(c *Core) {
 		s := c.Status()
 		snap := &raftpb.Message{
@@ -93,9 +99,12 @@ func (n *Node) Fetched(m *raftpb.Message, index, term uint64, conf *raftpb.ConfS
 		if s.Leader != raft.None {
 			snap.From, snap.Term = proto.Uint64(s.Leader), proto.Uint64(s.Term)
 		}
+		before := n.installs
 		if err := c.Step(snap); err != nil {
 			n.fatal(fmt.Errorf("raft: %w", err))
 		}
+		n.handOut()
+		taken(n.installs != before)
 	})
 }
 
@@ -155,6 +164,9 @@ func (n *Node) stepHeld() error {
 			continue
 		}
 		err := n.core.Step(h.message)
+		if mutate.On(mutate.ReplayHeld) && err == nil {
+			err = n.core.Step(h.message)
+		}
 		if isDropped(err) {
 			kept = append(kept, h)
 		} else if err != nil {

@@ -7,6 +7,7 @@ import (
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3"
 )
 
@@ -161,7 +162,7 @@ func (n *Node) dropStale(p *proposer) {
 	s := n.core.Status()
 	kept := p.backlog[:0]
 	for i, q := range p.backlog {
-		if q.term != 0 && (!s.IsLeader || s.Term != q.term) {
+		if q.term != 0 && !mutate.On(mutate.LostTermCheck) && (!s.IsLeader || s.Term != q.term) {
 			q.done(nil, cairn.ErrNotLeader)
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3"
 )
 
@@ -109,6 +110,9 @@ func (n *Node) stepReads(now time.Time, more bool) {
 	}
 	q.begun = false
 	applied := n.applied.Load()
+	if mutate.On(mutate.ReadBeforeApplied) {
+		applied = n.core.Status().Commit
+	}
 	for len(q.ready) > 0 && q.ready[0].index <= applied {
 		readers := q.ready[0].readers
 		n.together(func() { answer(readers, nil) })

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/task"
 )
 
 // Transfer hands the leadership to a voter and returns when another leader is known; ctx bounds the
@@ -20,26 +21,23 @@ func (n *Node) Transfer(ctx context.Context, to cairn.MemberID) error {
 		}
 		began <- to != 0
 	})
-	select {
-	case ok := <-began:
-		if !ok {
-			return cairn.ErrBadTransferee
-		}
-	case <-ctx.Done():
+	switch ok, which := task.Receive(n.cfg.Tasks, began, ctx.Done(), n.stop); {
+	case which == 0:
 		return ctx.Err()
-	case <-n.stop:
+	case which == 1:
 		return cairn.ErrStopped
+	case !ok:
+		return cairn.ErrBadTransferee
 	}
 	for {
 		changed := *n.leaders.Load()
 		if s := n.Status(); s.Leader != 0 && s.Leader != n.cfg.ID {
 			return nil
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		switch n.cfg.Tasks.Wait(nil, ctx.Done(), n.stop, changed) {
+		case 0:
 			return ctx.Err()
-		case <-n.stop:
+		case 1:
 			return cairn.ErrStopped
 		}
 	}
@@ -49,13 +47,13 @@ func (n *Node) Transfer(ctx context.Context, to cairn.MemberID) error {
 func (n *Node) Peers(ctx context.Context) (map[uint64]Peer, error) {
 	result := make(chan map[uint64]Peer, 1)
 	n.call(func(c *Core) { result <- c.Peers() })
-	select {
-	case peers := <-result:
-		return peers, nil
-	case <-ctx.Done():
+	switch peers, which := task.Receive(n.cfg.Tasks, result, ctx.Done(), n.stop); which {
+	case 0:
 		return nil, ctx.Err()
-	case <-n.stop:
+	case 1:
 		return nil, cairn.ErrStopped
+	default:
+		return peers, nil
 	}
 }
 

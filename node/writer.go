@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
@@ -36,14 +37,11 @@ func (w *writer) repeats(r *raftpb.Message) bool {
 
 // runWriter owns the raft log's writing side: one write and one fdatasync for all that waits.
 func (n *Node) runWriter() {
-	defer n.stopped.Done()
 	w := &writer{last: n.cfg.Log.HardState()}
 	var batch []*raftpb.Message
 	for {
-		select {
-		case <-n.stop:
+		if n.cfg.Tasks.Wait(nil, n.stop, n.appends.wake) == 0 {
 			return
-		case <-n.appends.wake:
 		}
 		batch = n.appends.take(batch)
 		err := n.write(w, batch)
@@ -92,7 +90,7 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 		}
 	}
 	if sync { // a commit index alone goes out with the next entries
-		if err := n.cfg.Log.Flush(true); err != nil {
+		if err := n.cfg.Log.Flush(!mutate.On(mutate.AckBeforeSync)); err != nil {
 			return err
 		}
 		// What is acknowledged from here on is marked as durable, so that damage to it can be

@@ -28,6 +28,11 @@ type Doer interface {
 	Do(ctx context.Context, id uint64, r transport.Request) (*http.Response, error)
 }
 
+// Getter asks who is not known as a member yet, by URL (transport.Transport).
+type Getter interface {
+	Get(ctx context.Context, urls []string, path string) (*http.Response, error)
+}
+
 // Client asks other members. Its errors: the *cairn.Error that the member answered, or one that
 // says whom it could not reach.
 type Client struct{ Doer }
@@ -146,7 +151,7 @@ func readAnswer(r io.Reader) ([]byte, error) {
 }
 
 // Members asks the members at these URLs for the membership, one after the other until one answers.
-func Members(ctx context.Context, t *transport.Transport, urls []string) (
+func Members(ctx context.Context, t Getter, urls []string) (
 	cluster uint64, all []member.Member, err error,
 ) {
 	resp, err := t.Get(ctx, urls, "/members")

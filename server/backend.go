@@ -16,6 +16,7 @@ import (
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"github.com/cairnkv/cairn/upkeep"
 	v3 "github.com/cairnkv/cairn/v3"
 	"github.com/cairnkv/cairn/watch"
@@ -224,10 +225,8 @@ func (b *backend) WaitCompacted(ctx context.Context, rev int64) error {
 	ticker := b.clk.NewTicker(compactionPoll)
 	defer ticker.Stop()
 	for b.machine.Store().CompactedRev() < rev {
-		select {
-		case <-ctx.Done():
+		if b.cluster.tasks.Wait(ticker.C(), ctx.Done()) == 0 {
 			return ctx.Err()
-		case <-ticker.C():
 		}
 	}
 	return nil
@@ -255,12 +254,7 @@ func (b *backend) proposeAndWait(ctx context.Context, kind command.Kind, m proto
 	}
 	result := make(chan error, 1)
 	b.node.Propose(kind, req, func(_ []byte, err error) { result <- err })
-	select {
-	case err = <-result:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return b.await(ctx, result)
 }
 
 func (b *backend) Leases(context.Context) ([]cairn.LeaseID, error) {
@@ -275,10 +269,14 @@ func (b *backend) Leases(context.Context) ([]cairn.LeaseID, error) {
 func (b *backend) barrier(ctx context.Context) error {
 	result := make(chan error, 1)
 	b.node.Barrier(func(err error) { result <- err })
-	select {
-	case err := <-result:
-		return err
-	case <-ctx.Done():
+	return b.await(ctx, result)
+}
+
+// await waits for an outcome.
+func (b *backend) await(ctx context.Context, result <-chan error) error {
+	err, which := task.Receive(b.cluster.tasks, result, ctx.Done())
+	if which == 0 {
 		return ctx.Err()
 	}
+	return err
 }

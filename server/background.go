@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"github.com/cairnkv/cairn/vfs"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -48,40 +50,27 @@ const (
 	reclaimIdle = time.Second
 )
 
-// background runs fn until the server stops.
-func (s *Server) background(fn func(ctx context.Context)) {
-	s.workers.Add(1)
-	go func() {
-		defer s.workers.Done()
-		fn(s.ctx)
-	}()
+// background runs fn, which ends when the server stops.
+func (s *Server) background(name string, fn func(ctx context.Context)) {
+	s.workers.Go(s.tasks, name, func() { fn(s.ctx) })
 }
 
 // pause waits for d or for a poke on wake (which may be nil) and says whether to go on.
 func (s *Server) pause(ctx context.Context, d time.Duration, wake <-chan struct{}) bool {
 	timer := s.clk.NewTimer(d)
 	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C():
-	case <-wake:
-	}
-	return true
+	return s.tasks.Wait(timer.C(), ctx.Done(), wake) != 0
 }
 
 // every calls fn each d.
-func (s *Server) every(d time.Duration, fn func(ctx context.Context, now time.Time)) {
-	s.background(func(ctx context.Context) {
+func (s *Server) every(
+	name string, d time.Duration, fn func(ctx context.Context, now time.Time),
+) {
+	s.background(name, func(ctx context.Context) {
 		ticker := s.clk.NewTicker(d)
 		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ticker.C():
-				fn(ctx, s.clk.Now())
-			}
+		for s.tasks.Wait(ticker.C(), ctx.Done()) == task.Timer {
+			fn(ctx, s.clk.Now())
 		}
 	})
 }
@@ -132,7 +121,7 @@ func (s *Server) noteApplied(index uint64, bytes int) {
 // makeCheckpoint writes the state at the last applied entry: records synced, then the checkpoint,
 // then the raft log may lose what is behind it.
 func (s *Server) makeCheckpoint(ctx context.Context) error {
-	s.checkpointMu.Lock()
+	s.checkpointMu.Lock(s.tasks)
 	defer s.checkpointMu.Unlock()
 	var next checkpointed
 	var payload []byte
@@ -156,9 +145,11 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 		return nil // nothing was applied since the last one
 	}
 	started := s.clk.Now()
-	if err := s.stores.log.Sync(); err != nil {
-		s.fatal(err)
-		return err
+	if !mutate.On(mutate.EarlyCheckpoint) {
+		if err := s.stores.log.Sync(); err != nil {
+			s.fatal(err)
+			return err
+		}
 	}
 	if err := s.saveCheckpoint(next.index, payload); err != nil {
 		return err
@@ -199,6 +190,9 @@ func (s *Server) truncateLog(index uint64, bytes int64) {
 	to := s.trail.add(index, bytes, s.cfg.SnapshotCatchUpEntries)
 	if s.node.Status().Lone {
 		to = index // there is no one to catch up
+	}
+	if mutate.On(mutate.TruncateEarly) {
+		to = s.node.Status().Applied
 	}
 	s.node.Truncate(to)
 }
@@ -316,13 +310,8 @@ func (s *Server) prepare() (full, err error) {
 
 // runCatchUp brings watchers that fell behind back, in bounded steps.
 func (s *Server) runCatchUp(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.hub.Work():
-			for s.hub.Step() && ctx.Err() == nil {
-			}
+	for s.tasks.Wait(nil, ctx.Done(), s.hub.Work()) != 0 {
+		for s.hub.Step() && ctx.Err() == nil {
 		}
 	}
 }

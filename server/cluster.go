@@ -15,6 +15,7 @@ import (
 	"github.com/cairnkv/cairn/ops"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/server/listen"
+	"github.com/cairnkv/cairn/task"
 	"github.com/cairnkv/cairn/transport"
 	"go.etcd.io/raft/v3/raftpb"
 )
@@ -29,7 +30,8 @@ var ErrRemoved = errors.New("the member has been permanently removed from the cl
 
 // cluster is what this member has to do with the others.
 type cluster struct {
-	transport   *transport.Transport
+	transport   Network
+	tasks       task.Tasks
 	client      peer.Client
 	strict      bool
 	maxLearners int
@@ -39,9 +41,7 @@ type cluster struct {
 func (c *cluster) activeSince(id cairn.MemberID) time.Time { return c.transport.ActiveSince(id) }
 
 // newTransport makes the transport of a member; of one that is not a member yet with zero ids.
-func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
-	*transport.Transport, error,
-) {
+func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (Network, error) {
 	own, err := listen.PeerTLS(s.cfg, s.sys.fs, s.clk, s.logger)
 	if err != nil {
 		return nil, err
@@ -51,7 +51,7 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
 		return nil, err
 	}
 	o := transport.Options{
-		Cluster: clusterID, Local: local, Version: version.Etcd,
+		Cluster: clusterID, Local: local, Version: version.Etcd, URLs: s.peerURLs,
 		TLS: dialTLS, LocalAddr: localAddr(s.cfg.MemberAddr()),
 		ReadTimeout: s.cfg.RaftReadTimeout, WriteTimeout: s.cfg.RaftWriteTimeout,
 		Clock: s.clk, Log: s.logger,
@@ -71,7 +71,19 @@ func (s *Server) newTransport(clusterID uint64, local cairn.MemberID) (
 			}
 		},
 	}
+	if s.sys.network != nil {
+		return s.sys.network(o), nil
+	}
 	return transport.New(o), nil
+}
+
+// peerURLs are this member's as the cluster knows them.
+func (s *Server) peerURLs() []string {
+	if s.stores == nil {
+		return nil
+	}
+	m, _ := s.stores.machine.Members().Get(s.stores.machine.Local())
+	return m.PeerURLs
 }
 
 // localAddr is what to dial from; nil is the system's choice.
@@ -90,7 +102,7 @@ func (s *Server) openCluster() error {
 		return err
 	}
 	s.cluster = &cluster{
-		transport: t, client: peer.Client{Doer: t},
+		transport: t, client: peer.Client{Doer: t}, tasks: s.tasks,
 		strict: s.cfg.StrictReconfig, maxLearners: s.cfg.MaxLearners,
 		election: time.Duration(s.cfg.ElectionTicks()) * s.cfg.Heartbeat(),
 	}
@@ -126,7 +138,7 @@ func (s *Server) noteRemoved() {
 	s.logger.Warn("the local member has been permanently removed from the cluster",
 		slog.String("reason", "the data directory is of no use any more: remove it, and add the "+
 			"member anew if it is to come back"))
-	s.background(func(ctx context.Context) {
+	s.background("removed", func(ctx context.Context) {
 		if s.pause(ctx, removedDelay, nil) {
 			close(s.removed)
 		}
@@ -156,7 +168,9 @@ func (b peerBackend) HashKV(ctx context.Context, rev int64) (peer.HashKV, error)
 func (s *Server) peerHandler(o ops.Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", peer.Handler(peerBackend{s.back}, s.logger))
-	mux.Handle(transport.Prefix, s.cluster.transport.Handler())
+	if t, ok := s.cluster.transport.(*transport.Transport); ok {
+		mux.Handle(transport.Prefix, t.Handler())
+	}
 	mux.Handle("/version", ops.VersionHandler(o))
 	return mux
 }

@@ -9,6 +9,7 @@ import (
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/peer"
 )
@@ -83,7 +84,7 @@ func (s *Server) checkHashes(ctx context.Context, rev int64) (ok bool, err error
 }
 
 func (s *Server) hashOf(ctx context.Context, id cairn.MemberID, rev int64) (peer.HashKV, error) {
-	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
+	ctx, cancel := clock.WithTimeout(ctx, s.clk, hashTimeout)
 	defer cancel()
 	h, err := s.cluster.client.HashKV(ctx, id, rev)
 	h.Member = id

@@ -132,7 +132,7 @@ func (d *doors) serve(s *Server) (err error) {
 		d.metrics.Start()
 		d.announce(s, d.metrics, "metrics")
 	}
-	s.every(time.Duration(s.cfg.ElectionTicks())*s.cfg.Heartbeat(),
+	s.every("doors", time.Duration(s.cfg.ElectionTicks())*s.cfg.Heartbeat(),
 		func(context.Context, time.Time) { d.door.Tick() })
 	return nil
 }

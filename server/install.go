@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/snapshot"
 	"github.com/cairnkv/cairn/state"
 	"go.etcd.io/raft/v3/raftpb"
@@ -60,13 +61,19 @@ func (i *installer) Fetch(m *raftpb.Message) {
 	if !i.take() {
 		return // the leader asks again
 	}
-	i.s.background(func(ctx context.Context) {
+	i.s.background("fetch", func(ctx context.Context) {
 		img, err := i.fetch(ctx, m)
-		i.give() // before raft may ask for it to be installed
-		switch {
-		case err == nil:
-			i.s.node.Fetched(m, img.Index, img.Term, img.Conf)
-		case ctx.Err() == nil:
+		if err == nil {
+			// Nothing else may be staged until this is installed, or raft does not want it.
+			i.s.node.Fetched(m, img.Index, img.Term, img.Conf, func(taken bool) {
+				if !taken {
+					i.give()
+				}
+			})
+			return
+		}
+		i.give()
+		if ctx.Err() == nil {
 			i.s.logger.Warn("failed to fetch a snapshot; the leader will ask again",
 				slog.Any("error", err))
 		}
@@ -170,7 +177,7 @@ func (i *installer) receive(
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
 	in := &watchedReader{r: body}
-	i.s.background(func(context.Context) { in.watch(ctx, i.s, cancel) })
+	i.s.background("stall", func(context.Context) { in.watch(ctx, i.s, cancel) })
 	err = i.incoming.Receive(ctx, in)
 	return in.total(), err
 }
@@ -211,19 +218,16 @@ func (w *watchedReader) watch(ctx context.Context, s *Server, giveUp func()) {
 // Install makes the fetched state that of this member (node.Installer). On the writer.
 func (i *installer) Install(index, term uint64) error {
 	s := i.s
-	for !i.take() {
-		if !s.pause(s.ctx, fetchPause, nil) {
-			return cairn.ErrStopped
-		}
-	}
-	defer i.give()
-	s.checkpointMu.Lock()
+	defer i.give() // it was taken by the fetch
+	s.checkpointMu.Lock(s.tasks)
 	defer s.checkpointMu.Unlock()
 	s.metrics.SnapshotApplying.Set(1)
 	defer s.metrics.SnapshotApplying.Set(0)
 	started := s.clk.Now()
-	if err := s.stores.dir.BeginInstall(index); err != nil {
-		return err
+	if !mutate.On(mutate.NoInstallNote) {
+		if err := s.stores.dir.BeginInstall(index); err != nil {
+			return err
+		}
 	}
 	var next checkpointed
 	var payload []byte

@@ -1,19 +1,18 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/state"
-	"github.com/cairnkv/cairn/transport"
 )
 
 // Bounds of asking the other members before this one starts.
@@ -83,10 +82,10 @@ func (s *Server) ask(urls []string, each time.Duration) (
 	return 0, nil, err
 }
 
-func (s *Server) askOne(t *transport.Transport, url string, timeout time.Duration) (
+func (s *Server) askOne(t peer.Getter, url string, timeout time.Duration) (
 	uint64, []member.Member, error,
 ) {
-	ctx, cancel := context.WithTimeout(s.starting, timeout)
+	ctx, cancel := clock.WithTimeout(s.starting, s.clk, timeout)
 	defer cancel()
 	return peer.Members(ctx, t, []string{url})
 }

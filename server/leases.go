@@ -7,8 +7,10 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/peer"
+	"github.com/cairnkv/cairn/task"
 	v3 "github.com/cairnkv/cairn/v3"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -45,7 +47,7 @@ func (b *backend) KeepAlive(ctx context.Context, id cairn.LeaseID) (int64, error
 func (b *backend) atLeader(
 	ctx context.Context, fn func(ctx context.Context, leader cairn.MemberID) error,
 ) error {
-	bounded, cancel := context.WithTimeout(ctx, b.timeout)
+	bounded, cancel := clock.WithTimeout(ctx, b.clk, b.timeout)
 	defer cancel()
 	for {
 		leader := b.node.Status().Leader
@@ -61,9 +63,7 @@ func (b *backend) atLeader(
 			return err
 		}
 		timer := b.clk.NewTimer(leaderRetry)
-		select {
-		case <-timer.C():
-		case <-bounded.Done():
+		if b.cluster.tasks.Wait(timer.C(), bounded.Done()) != task.Timer {
 			timer.Stop()
 			if ctx.Err() != nil {
 				return ctx.Err()
@@ -86,7 +86,7 @@ func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, erro
 		}
 		ttls[i] = r.TTL
 		if r.Ending != nil {
-			if ttls[i], err = awaitEnd(ctx, r.Ending, len(ids) == 1); err != nil {
+			if ttls[i], err = b.awaitEnd(ctx, r.Ending, len(ids) == 1); err != nil {
 				return nil, err
 			}
 		}
@@ -104,21 +104,24 @@ func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, erro
 }
 
 // awaitEnd waits for the end of a lease that has run out, unless others are renewed with it.
-func awaitEnd(ctx context.Context, ending <-chan struct{}, alone bool) (int64, error) {
+func (b *backend) awaitEnd(
+	ctx context.Context, ending <-chan struct{}, alone bool,
+) (int64, error) {
 	if !alone {
 		return peer.Ending, nil
 	}
-	select {
-	case <-ending:
+	if b.cluster.tasks.Wait(nil, ending, ctx.Done()) == 0 {
 		return peer.NotFound, nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
 	}
+	return 0, ctx.Err()
 }
 
 // renewer gathers the renewals that clients ask of a follower: one request to the leader is under
 // way at a time, and what comes meanwhile goes with the next.
 type renewer struct {
+	clk   clock.Clock
+	tasks task.Tasks
+
 	mu      sync.Mutex // guards what follows
 	waiting []*renewal
 	busy    bool
@@ -141,12 +144,10 @@ func (r *renewer) renew(
 	r.waiting = append(r.waiting, w)
 	if !r.busy {
 		r.busy = true
-		go r.run()
+		r.tasks.Go("renewals", r.run)
 	}
 	r.mu.Unlock()
-	select {
-	case <-w.done:
-	case <-ctx.Done():
+	if r.tasks.Wait(nil, w.done, ctx.Done()) != 0 {
 		return 0, ctx.Err()
 	}
 	if w.err == nil && w.ttl == peer.Ending {
@@ -180,7 +181,7 @@ func (r *renewer) run() {
 			ids[i] = w.id
 		}
 		last := batch[len(batch)-1] // knows the leader best
-		ctx, cancel := context.WithTimeout(context.Background(), renewTimeout)
+		ctx, cancel := clock.WithTimeout(context.Background(), r.clk, renewTimeout)
 		ttls, err := last.client.Renew(ctx, last.leader, ids)
 		cancel()
 		for i, w := range batch {

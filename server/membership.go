@@ -8,7 +8,9 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/member"
+	"github.com/cairnkv/cairn/task"
 )
 
 const (
@@ -142,7 +144,7 @@ func (b *backend) HandOver(ctx context.Context, to cairn.MemberID) error {
 	if !b.node.Status().IsLeader {
 		return cairn.ErrNotLeader
 	}
-	ctx, cancel := context.WithTimeout(ctx, b.cluster.election)
+	ctx, cancel := clock.WithTimeout(ctx, b.clk, b.cluster.election)
 	defer cancel()
 	began := b.clk.Now()
 	b.log.Info("leadership transfer starting", slog.String("transferee-member-id",
@@ -236,13 +238,12 @@ func (b *backend) change(ctx context.Context, c *member.Change) ([]member.Member
 	b.node.ProposeChange(c, func(_ []byte, err error) {
 		result <- outcome{b.machine.Members().List(), err}
 	})
-	select {
-	case r := <-result:
-		if r.err != nil {
-			return nil, r.err
-		}
-		return r.all, nil
-	case <-ctx.Done():
+	r, which := task.Receive(b.cluster.tasks, result, ctx.Done())
+	if which == 0 {
 		return nil, ctx.Err()
 	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return r.all, nil
 }

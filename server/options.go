@@ -1,10 +1,11 @@
 package server
 
 import (
+	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
+	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/watch"
 )
 
@@ -18,10 +19,17 @@ func (s *Server) watchOptions() watch.Options {
 		// Up to a tenth of jitter, so that the streams of a restart do not speak at once.
 		ProgressInterval: func() time.Duration {
 			d := s.cfg.ProgressInterval()
-			return d + time.Duration(rand.Int64N(int64(d)/10+1))
+			random, err := randomSequence()
+			if err != nil {
+				return d
+			}
+			return d + time.Duration(random%uint64(d/10+1))
 		},
 		Failed: func(err error) {
 			s.logger.Error("watchers ended: their past cannot be read", slog.Any("error", err))
+			if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) {
+				s.damage.note(corrupt)
+			}
 		},
 	}
 }

@@ -21,7 +21,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,11 +31,13 @@ import (
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/ops"
+	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/rpc"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/server/logging"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"github.com/cairnkv/cairn/upkeep"
 	"github.com/cairnkv/cairn/vfs"
 	"github.com/cairnkv/cairn/watch"
@@ -50,10 +51,11 @@ type Server struct {
 	logger *slog.Logger
 	sys    system
 	clk    clock.Clock // the system's
+	tasks  task.Tasks  // the system's
 
 	ctx     context.Context // ends when the member stops
 	cancel  context.CancelFunc
-	workers sync.WaitGroup
+	workers task.Group
 	failed  chan error
 
 	starting context.Context // ends when the start is given up
@@ -77,7 +79,7 @@ type Server struct {
 	doors     *doors
 	corker    atomic.Pointer[rpc.Server] // once clients are served
 
-	checkpointMu  sync.Mutex // one checkpoint is made at a time
+	checkpointMu  task.Mutex // one checkpoint is made at a time
 	trail         trail      // of checkpoints; checkpointMu guards it
 	saved         atomic.Pointer[checkpointed]
 	appliedBytes  atomic.Int64 // of entries, since the last checkpoint
@@ -97,7 +99,7 @@ func start(
 	ctx context.Context, cfg *config.Config, logger *slog.Logger, sys system,
 ) (_ *Server, err error) {
 	s := &Server{
-		cfg: cfg, logger: logger, sys: sys, clk: sys.clock,
+		cfg: cfg, logger: logger, sys: sys, clk: sys.clock, tasks: sys.tasks,
 		starting:      ctx,
 		failed:        make(chan error, 1),
 		removed:       make(chan struct{}),
@@ -135,6 +137,8 @@ func start(
 	s.nodeRef.Store(s.node)
 	if s.doors != nil {
 		s.doors.servePeers(s)
+	} else if s.sys.servePeers != nil {
+		s.sys.servePeers(peer.Handler(peerBackend{s.back}, s.logger))
 	}
 	s.startBackground()
 	if err := s.publish(ctx); err != nil {
@@ -193,7 +197,8 @@ func (s *Server) startNode() error {
 		ID: machine.Local(), TickInterval: s.cfg.Heartbeat(), ElectionTicks: s.cfg.ElectionTicks(),
 		RequestTimeout: s.cfg.RequestTimeout(), FirstSequence: first,
 		AdvanceTicks: s.advanceTicks(),
-		Log:          s.raftLog(), Machine: machine, Clock: s.clk, Logger: logging.Raft(s.logger),
+		Log:          s.raftLog(), Machine: machine, Clock: s.clk, Tasks: s.tasks,
+		Logger:         logging.Raft(s.logger),
 		Transport:      s.cluster.transport,
 		Installer:      s.install,
 		Published:      s.published,
@@ -236,6 +241,7 @@ func (s *Server) startNode() error {
 		backup: made, damage: s.damage, metrics: s.metrics,
 		ranges: newOutcomes(s.metrics.RangeDuration), prepareDue: s.prepareDue,
 		sending: make(chan struct{}, maxSnapshotSends),
+		renewer: renewer{clk: s.clk, tasks: s.tasks},
 		cluster: s.cluster, leading: &s.leading, timeout: s.cfg.RequestTimeout(),
 	}
 	return nil
@@ -289,16 +295,16 @@ func (s *Server) leaderChanged(st node.Status) {
 func (s *Server) startBackground() {
 	mode, retention, keep := s.compaction()
 	s.compactor = upkeep.NewCompactor(mode, retention, keep)
-	s.background(s.runCheckpoints)
-	s.background(s.runCompaction)
-	s.background(s.runReclaim)
-	s.background(s.runPrepare)
-	s.background(s.runCatchUp)
-	s.background(s.runHashChecks)
-	s.every(versionTick, s.tickVersion)
-	s.every(leaseTick, s.tickLeases)
-	s.every(compactTick, s.tickCompaction)
-	s.every(watchTick, func(_ context.Context, now time.Time) { s.hub.Tick(now) })
+	s.background("checkpoints", s.runCheckpoints)
+	s.background("compaction", s.runCompaction)
+	s.background("reclaim", s.runReclaim)
+	s.background("prepare", s.runPrepare)
+	s.background("catch-up", s.runCatchUp)
+	s.background("hashes", s.runHashChecks)
+	s.every("version", versionTick, s.tickVersion)
+	s.every("leases", leaseTick, s.tickLeases)
+	s.every("compact", compactTick, s.tickCompaction)
+	s.every("watches", watchTick, func(_ context.Context, now time.Time) { s.hub.Tick(now) })
 }
 
 // compaction is the automatic compaction that the flags ask for.
@@ -318,16 +324,15 @@ func (s *Server) compaction() (upkeep.CompactionMode, time.Duration, int64) {
 func (s *Server) publish(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		select {
-		case err := <-s.failed:
+	s.tasks.Go("publish", func() {
+		switch err, which := task.Receive(s.tasks, s.failed, s.removed, ctx.Done()); which {
+		case task.Timer:
 			s.fatal(err) // for whoever waits for it after us
 			cancel()
-		case <-s.removed:
+		case 0:
 			cancel()
-		case <-ctx.Done():
 		}
-	}()
+	})
 	id := s.stores.machine.Local()
 	err := s.insist(ctx, command.MemberAttributes,
 		&membershippb.ClusterMemberAttrSetRequest{
@@ -383,7 +388,7 @@ func (s *Server) handOver() {
 	if st := s.node.Status(); !st.IsLeader || st.Voters < 2 {
 		return
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, handOverTime)
+	ctx, cancel := clock.WithTimeout(s.ctx, s.clk, handOverTime)
 	defer cancel()
 	if err := s.back.HandOver(ctx, 0); err != nil {
 		s.logger.Warn("leadership transfer failed", slog.Any("error", err))
@@ -405,7 +410,7 @@ func (s *Server) Stop() error {
 	if s.cluster != nil {
 		s.cluster.transport.Close()
 	}
-	s.workers.Wait()
+	s.workers.Wait(s.tasks)
 	errs = append(errs, s.install.close())
 	if s.stores != nil {
 		errs = append(errs, s.stores.close(), s.stores.dir.Close())

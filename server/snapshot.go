@@ -45,7 +45,7 @@ func (b peerBackend) SendSnapshot(
 		slog.Int64("base-revision", have.Base),
 		slog.Int64("revision", src.View.Rev()), slog.Uint64("index", src.Index))
 	stats, err := snapshot.Send(ctx, w, src, have, snapshot.Limits{
-		BytesPerSecond: snapshotBytesPerSecond, Clock: b.clk,
+		BytesPerSecond: snapshotBytesPerSecond, Clock: b.clk, Tasks: b.cluster.tasks,
 		Progress: func(n int) { b.metrics.SnapshotSent.Add(float64(n)) },
 	})
 	if err != nil {

@@ -1,7 +1,19 @@
 package server
 
 import (
+	"context"
+	"log/slog"
+	"net/http"
+	"time"
+
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/node"
+	"github.com/cairnkv/cairn/peer"
+	"github.com/cairnkv/cairn/server/config"
+	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
+	"github.com/cairnkv/cairn/transport"
+	v3 "github.com/cairnkv/cairn/v3"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -13,7 +25,12 @@ type system struct {
 	doors bool // ports are opened; without them requests come through the backend alone
 	// tmp is where backups are made if not below the data directory. They are real files always:
 	// package backup writes them past vfs.
-	tmp string
+	tmp   string
+	tasks task.Tasks
+	// network makes what carries messages to and from other members; nil: package transport.
+	network func(transport.Options) Network
+	// servePeers, if set, is given what answers other members' requests, in place of a port.
+	servePeers func(http.Handler)
 	// walBytes and revlogBytes are the sizes of new segments; 0 is what the packages choose.
 	walBytes, revlogBytes int64
 }
@@ -21,3 +38,48 @@ type system struct {
 func realSystem() system {
 	return system{fs: vfs.OS(), clock: clock.Real(), doors: true, walBytes: walSegmentBytes}
 }
+
+// Network carries what members say to each other (transport.Transport).
+type Network interface {
+	node.Transport
+	peer.Doer
+	peer.Getter
+	SetPeers(urls map[uint64][]string)
+	ActiveSince(id uint64) time.Time
+	PeerVersion(id uint64) (v string, known bool)
+	Stats() []transport.PeerStats
+	Close()
+}
+
+// World is what a simulated member finds around it, in place of a machine.
+type World struct {
+	FS    vfs.FS
+	Clock clock.Clock
+	Tasks task.Tasks
+	// Network makes what carries messages. ServePeers is given what answers other members' requests
+	// when the member begins to serve them.
+	Network    func(transport.Options) Network
+	ServePeers func(http.Handler)
+	// WALBytes and RevlogBytes are the sizes of new segments.
+	WALBytes, RevlogBytes int64
+}
+
+// StartIn is Start in a world: all that a member is but its doors to clients, whose requests go to
+// Backend. It is to be called by one of the world's tasks.
+func StartIn(
+	ctx context.Context, cfg *config.Config, logger *slog.Logger, w World,
+) (*Server, error) {
+	return start(ctx, cfg, logger, system{
+		fs: w.FS, clock: w.Clock, tasks: w.Tasks, network: w.Network, servePeers: w.ServePeers,
+		walBytes: w.WALBytes, revlogBytes: w.RevlogBytes,
+	})
+}
+
+// Backend is the member as doors see it.
+func (s *Server) Backend() v3.Backend { return s.back }
+
+// Machine is the member's state, to be read alone.
+func (s *Server) Machine() *state.Machine { return s.stores.machine }
+
+// Node is the member's consensus.
+func (s *Server) Node() *node.Node { return s.node }

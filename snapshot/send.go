@@ -12,6 +12,7 @@ import (
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
+	"github.com/cairnkv/cairn/task"
 )
 
 const (
@@ -34,6 +35,7 @@ type Source struct {
 type Limits struct {
 	BytesPerSecond int64       // 0: unlimited
 	Clock          clock.Clock // needed with BytesPerSecond
+	Tasks          task.Tasks
 	// Progress, if set, is told how many bytes were sent since it was called last.
 	Progress func(bytes int)
 
@@ -231,10 +233,8 @@ func (s *sender) wait(n int) error {
 	}
 	t := s.lim.Clock.NewTimer(d)
 	defer t.Stop()
-	select {
-	case <-t.C():
+	if s.lim.Tasks.Wait(t.C(), s.ctx.Done()) == task.Timer {
 		return nil
-	case <-s.ctx.Done():
-		return s.ctx.Err()
 	}
+	return s.ctx.Err()
 }

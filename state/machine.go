@@ -26,6 +26,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/lease"
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/mvcc"
@@ -125,7 +126,7 @@ func New(local cairn.MemberID, img *Image, store *mvcc.Store) *Machine {
 
 // attachAll hangs the keys that name a lease on it: the table of leases does not store them.
 func (m *Machine) attachAll(leases *lease.Table) {
-	if leases.Len() == 0 {
+	if leases.Len() == 0 || mutate.On(mutate.LeaseForgotten) {
 		return
 	}
 	view := m.store.View()
@@ -200,6 +201,11 @@ func (m *Machine) Apply(index, term uint64, data []byte, out *Results) error {
 	m.term.Store(term)
 	if len(data) == 0 {
 		return nil // raft's own, at the start of a term
+	}
+	if mutate.On(mutate.ApplyTwice) && index%64 == 0 {
+		if err := m.applyBatch(data, &Results{}); err != nil {
+			return err
+		}
 	}
 	if err := m.applyBatch(data, out); err != nil {
 		return fmt.Errorf("apply entry %d: %w", index, err)

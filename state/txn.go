@@ -7,6 +7,7 @@ import (
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/wire"
 )
@@ -30,6 +31,9 @@ func (m *Machine) applyTxn(dst, request []byte) ([]byte, error) {
 	}
 	if m.alarms.Active(alarm.NoSpace) && puts(t) {
 		return dst, cairn.ErrNoSpace
+	}
+	if n := len(t.Success); mutate.On(mutate.HalfTxn) && n > 1 && m.index%32 == 0 {
+		t.Success = t.Success[:n-1]
 	}
 	tx := m.store.Begin()
 	defer tx.End()

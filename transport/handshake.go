@@ -29,6 +29,7 @@ const (
 	headerCluster = "X-Etcd-Cluster-ID"
 	headerVersion = "X-Server-Version"
 	headerLevel   = "X-Cairn-Level"
+	headerURLs    = "X-PeerURLs"
 )
 
 // Bounds of what a peer answers in the handshake.
@@ -36,6 +37,8 @@ const (
 	maxAnswerBytes  = 64 << 10 // head and body
 	maxReasonBytes  = 256      // of the body that is shown
 	maxVersionBytes = 64
+	maxURLs         = 16
+	maxURLBytes     = 1 << 10
 )
 
 // What is wrong with a handshake. The text of errCluster is etcd's.
@@ -80,6 +83,9 @@ func (t *Transport) identify(h http.Header, to uint64) {
 		h.Set(headerTo, formatID(to))
 	}
 	h.Set(headerVersion, t.opts.Version)
+	if t.opts.URLs != nil {
+		h.Set(headerURLs, strings.Join(t.opts.URLs(), ","))
+	}
 	h.Set(headerLevel, fmt.Sprintf("%d-%d", minLevel, maxLevel))
 }
 
@@ -87,6 +93,7 @@ func (t *Transport) identify(h http.Header, to uint64) {
 type greeting struct {
 	from, to uint64
 	version  string
+	urls     []string
 }
 
 // checkHeaders reads the headers of the other side and says whether it belongs to the cluster, is
@@ -104,12 +111,27 @@ func (t *Transport) checkHeaders(h http.Header) (greeting, error) {
 	if len(g.version) > maxVersionBytes {
 		g.version = g.version[:maxVersionBytes]
 	}
+	g.urls = parseURLs(h.Get(headerURLs))
 	g.to, err = strconv.ParseUint(h.Get(headerTo), 16, 64)
 	if err != nil || g.to != t.opts.Local || g.from == t.opts.Local || g.from == 0 {
 		return g, fmt.Errorf("%w: this is %s, the headers say from %.64q to %.64q", errTarget,
 			formatID(t.opts.Local), h.Get(headerFrom), h.Get(headerTo))
 	}
 	return g, checkLevel(h.Get(headerLevel))
+}
+
+// parseURLs takes a list of peer URLs apart; nil if it is none.
+func parseURLs(list string) []string {
+	if list == "" || len(list) > maxURLs*maxURLBytes {
+		return nil
+	}
+	urls := strings.Split(list, ",")
+	for _, u := range urls {
+		if _, err := resolve(u); err != nil || len(urls) > maxURLs || len(u) > maxURLBytes {
+			return nil
+		}
+	}
+	return urls
 }
 
 // checkLevel takes a range of levels, "min-max".

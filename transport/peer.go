@@ -15,6 +15,7 @@ type peer struct {
 	t       *Transport
 	id      uint64
 	cancel  context.CancelFunc // ends the streams
+	guest   bool               // t.mu guards it; see Transport.welcome
 	streams [kindCount]*stream
 
 	sentMessages, sentBytes, receivedMessages, receivedBytes atomic.Uint64

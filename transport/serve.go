@@ -120,6 +120,7 @@ func (t *Transport) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	t.welcome(g)
 	t.receive(w, in, g)
 }
 

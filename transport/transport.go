@@ -17,6 +17,7 @@
 //	X-Server-To: 91bc3c398fb3c146           X-Server-To: 8211f1d0f64f3269
 //	X-Server-Version: 3.7.0                 X-Server-Version: 3.7.0
 //	X-Cairn-Level: 1-1                      X-Cairn-Level: 1-1
+//	X-PeerURLs: http://10.0.0.1:2380        X-PeerURLs: http://10.0.0.2:2380
 //
 // Both sides speak the highest level that both know. A stream is refused with 412 if the clusters
 // differ, another member was meant or no level is common, and with 410 if the caller was removed.
@@ -69,12 +70,15 @@ const (
 	lastBackoff        = time.Second
 	reportInterval     = 100 * time.Millisecond // between two calls of Unreachable for a peer
 	maxIncoming        = 256                    // streams from peers at once
+	maxGuests          = 16                     // see Transport.welcome
 )
 
 // Options of a transport. Functions may be nil.
 type Options struct {
 	Cluster, Local uint64 // ids; 0 in a transport that is for Get alone
 	Version        string // of etcd's API that this member reports: "3.7.0"
+	// URLs are this member's peer URLs: those who do not know it answer there. nil: they do not.
+	URLs func() []string
 
 	// TLS gives the configuration of one handshake with an https or unixs URL; ServerName and the
 	// protocol are set by the transport. nil: such URLs cannot be dialled.
@@ -190,7 +194,7 @@ func kindOf(m *raftpb.Message) kind {
 
 // SetPeers makes these the peers, with their URLs; this member's own id is ignored. Streams to new
 // ones are begun, of those that are gone all are closed. A stream is dialled anew if the URL that
-// it uses is gone.
+// it uses is gone. Members that are not named, but dial this one, are answered all the same.
 func (t *Transport) SetPeers(urls map[uint64][]string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -199,7 +203,7 @@ func (t *Transport) SetPeers(urls map[uint64][]string) {
 	}
 	now := maps.Clone(*t.peers.Load())
 	for id, p := range now {
-		if _, stays := urls[id]; !stays {
+		if _, stays := urls[id]; !stays && (!p.guest || t.opts.IsRemoved(id)) {
 			p.cancel()
 			delete(now, id)
 			for k := range kindCount {
@@ -213,12 +217,39 @@ func (t *Transport) SetPeers(urls map[uint64][]string) {
 		switch p := now[id]; {
 		case id == t.opts.Local || id == 0:
 		case p != nil:
+			p.guest = false
 			p.setURLs(list)
 		default:
 			now[id] = t.startPeer(id, list)
 		}
 	}
 	t.peers.Store(&now)
+}
+
+// welcome makes a peer of a member that is not known as one: this one may have been away when the
+// other was added, and can learn of it from nobody else if it cannot answer the one that leads
+// (etcd: AddRemote). It stays a guest until SetPeers names it, and goes when it is removed.
+func (t *Transport) welcome(g greeting) {
+	if t.peer(g.from) != nil || len(g.urls) == 0 {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now, guests := maps.Clone(*t.peers.Load()), 0
+	for _, p := range now {
+		if p.guest {
+			guests++
+		}
+	}
+	if t.closed || now[g.from] != nil || guests >= maxGuests {
+		return
+	}
+	p := t.startPeer(g.from, g.urls)
+	p.guest = true
+	now[g.from] = p
+	t.peers.Store(&now)
+	t.opts.Log.Info("added remote peer", slog.String("local-member-id", formatID(t.opts.Local)),
+		slog.String("remote-peer-id", formatID(g.from)), slog.Any("remote-peer-urls", g.urls))
 }
 
 // peer returns a peer, or nil.

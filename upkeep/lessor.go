@@ -10,6 +10,7 @@ import (
 	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/lease"
 )
 
@@ -57,6 +58,9 @@ func (l *Lessor) Promote(now time.Time, all func() []lease.Info) {
 	l.stopAll()
 	l.primary = true
 	for _, info := range all() {
+		if mutate.On(mutate.LeaseShort) {
+			info.Remaining = max(info.TTL/2, 1)
+		}
 		l.start(now, info)
 	}
 }
@@ -156,6 +160,9 @@ func (l *Lessor) Renew(now time.Time, id cairn.LeaseID) (Renewal, error) {
 	}
 	if !now.Before(c.deadline) {
 		return Renewal{Ending: c.ended}, nil
+	}
+	if mutate.On(mutate.RenewForgotten) && c.ID%4 == 0 {
+		return Renewal{TTL: c.TTL}, nil
 	}
 	c.deadline = now.Add(seconds(c.TTL))
 	c.next = nextLook(now, c.deadline)

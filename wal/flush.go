@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -172,7 +173,7 @@ func (w *WAL) encodeHead() {
 // rotate seals the segment and begins the next one. All of the old one is durable then, which
 // the head of the new one will say.
 func (w *WAL) rotate() error {
-	if w.unsynced > 0 {
+	if w.unsynced > 0 && !mutate.On(mutate.RotateUnsynced) {
 		if err := w.sync(); err != nil {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 )
 
@@ -184,6 +185,9 @@ func (h *Hub) chunk(from, to int64) {
 	c.join(from, to)
 	next, err := h.source.Changes(context.Background(), from, to, c.maxEvents, c.maxBytes,
 		func(ev *mvcc.Event) error {
+			if mutate.On(mutate.DropCatchUpEvent) && ev.Rev.Main%32 == 0 {
+				return nil
+			}
 			c.fan.event(h.source, ev, to)
 			return nil
 		})

@@ -3,6 +3,7 @@ package watch
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/wire"
 )
@@ -41,7 +42,8 @@ func (f *fanout) event(src Source, ev *mvcc.Event, header int64) {
 			if len(g.bodies) == 0 {
 				f.touched = append(f.touched, g)
 			}
-			if g.prevKV && !ev.Create {
+			if g.prevKV && !ev.Create &&
+				!(mutate.On(mutate.ForgetPrevKV) && ev.Rev.Main%32 == 0) {
 				if full == nil {
 					prev, ok, err := src.PrevKV(ev)
 					if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/mvcc"
 )
 
@@ -119,6 +120,9 @@ func (h *Hub) Publish(rev int64, events []mvcc.Event) {
 			continue
 		}
 		pending += h.deliver(g)
+		if mutate.On(mutate.WatchTwice) && rev%32 == 0 {
+			pending += h.deliver(g)
+		}
 	}
 	h.fan.end()
 	h.rev = max(h.rev, rev)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // Texts of refusals, exactly etcd's (server/storage/mvcc/watcher.go).
@@ -275,7 +276,7 @@ func (s *Stream) Progress() {
 
 // progressAll queues a progress response for the stream, if it may.
 func (s *Stream) progressAll() (wake bool) {
-	if s.unsynced > 0 || len(s.watchers) == 0 || s.Congested() {
+	if s.unsynced > 0 && !mutate.On(mutate.ProgressEarly) || len(s.watchers) == 0 || s.Congested() {
 		return false
 	}
 	if s.lastStart > s.hub.rev {

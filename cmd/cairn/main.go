@@ -5,12 +5,14 @@
 //	cairn ctl, etcdctl       talk to a cluster
 //	cairn utl, etcdutl       work on backups and data directories
 //	cairn playground         a cluster on this machine, to watch and to break
+//	cairn sim                clusters simulated from seeds, with faults, and checked
 //	cairn bench              load, and what it costs
 package main
 
 import (
 	"context"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,12 +20,13 @@ import (
 	"github.com/cairnkv/cairn/cli/bench"
 	"github.com/cairnkv/cairn/cli/ctl"
 	"github.com/cairnkv/cairn/cli/playground"
+	"github.com/cairnkv/cairn/cli/simulate"
 	"github.com/cairnkv/cairn/cli/utl"
 	"github.com/cairnkv/cairn/vfs"
 )
 
 // verbs are the tools that go by a first argument.
-var verbs = []string{"ctl", "utl", "playground", "bench"}
+var verbs = []string{"ctl", "utl", "playground", "bench", "sim"}
 
 func main() {
 	name := strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
@@ -50,6 +53,12 @@ func main() {
 		os.Exit(playground.Main(context.Background(), playground.Config{
 			Name: name, Args: args, Environ: os.Environ(),
 			Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		}))
+	case "sim":
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		defer stop()
+		os.Exit(simulate.Main(ctx, simulate.Config{
+			Name: name, Args: args, Stdout: os.Stdout, Stderr: os.Stderr,
 		}))
 	case "bench":
 		os.Exit(bench.Main(context.Background(), bench.Config{

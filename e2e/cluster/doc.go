@@ -9,10 +9,10 @@
 // then checks
 //
 //   - every answer against the history at the revision that it names (Timeline.CheckStates), and
-//     revisions against time (CheckOrder): together, linearizability of the whole store;
+//     revisions against time (Order): together, linearizability of the whole store;
 //   - the same once more for each key with porcupine, which knows nothing of revisions' order
-//     between keys (CheckRegisters), and draws what it cannot explain;
-//   - that each acknowledged write is in the history, once (e2e.Ledger);
+//     between keys (Registers), and draws what it cannot explain;
+//   - that each acknowledged write is in the history, once (check.Ledger);
 //   - that a watch on each member saw all of the history once, in order, with what was before;
 //   - that no lease ended before the time that its last answered renewal promised, that abandoned
 //     ones end, and that a lock never had two holders at one revision;

@@ -13,6 +13,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/cairnkv/cairn/check"
 	"github.com/cairnkv/cairn/e2e"
 )
 
@@ -44,7 +45,7 @@ type hunt struct {
 	rng      *rand.Rand
 	seed     uint64
 	recorder *Recorder
-	history  *e2e.History
+	history  *check.History
 	epoch    atomic.Int64
 	watchers []*watcher
 	tenants  []*tenants
@@ -60,7 +61,7 @@ func newHunt(t *testing.T, n int) *hunt {
 	rng, seed := newRandom(t)
 	foreign := func(key string) bool { return !isKV(key) }
 	h := &hunt{t: t, rng: rng, seed: seed, recorder: NewRecorder(foreign),
-		history: &e2e.History{}}
+		history: &check.History{}}
 	h.cluster = newCluster(t, n, "--snapshot-count=2000")
 	return h
 }
@@ -263,11 +264,11 @@ func (h *hunt) check() {
 		fail("watch", w.check(ctx, h.history))
 	}
 	fail("writes", h.recorder.Ledger.Check(h.history))
-	timeline := NewTimeline(h.history)
+	timeline := check.NewTimeline(h.history, isKV)
 	ops := timeline.Resolve(h.recorder.Ops())
 	fail("answers", timeline.CheckStates(ops))
-	fail("order", CheckOrder(ops))
-	fail("linearizability", CheckRegisters(ops, checkTimeout, h.cluster.dir))
+	fail("order", check.Order(ops))
+	fail("linearizability", check.Registers(ops, checkTimeout, h.cluster.dir))
 	var leases, renews int
 	for _, l := range h.tenants {
 		for _, w := range h.watchers {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/cairnkv/cairn/check"
 )
 
 const (
@@ -54,9 +56,9 @@ func (w *worker) key() string {
 }
 
 // op returns a new operation; a value to put is one that no other has.
-func (w *worker) op(kind Kind, key string) *Op {
-	o := &Op{Client: w.id, Kind: kind, Key: key}
-	if kind == Put || kind == Swap {
+func (w *worker) op(kind check.Kind, key string) *check.Op {
+	o := &check.Op{Client: w.id, Kind: kind, Key: key}
+	if kind == check.Put || kind == check.Swap {
 		w.count++
 		o.Value = fmt.Sprintf("%d-%d", w.id, w.count)
 	}
@@ -70,28 +72,28 @@ func (w *worker) step() {
 	key := w.key()
 	switch p := w.rng.IntN(100); {
 	case p < 25:
-		w.put(ctx, w.op(Put, key))
+		w.put(ctx, w.op(check.Put, key))
 	case p < 35:
-		w.delete(ctx, w.op(Delete, key))
+		w.delete(ctx, w.op(check.Delete, key))
 	case p < 50:
-		w.swap(ctx, w.op(Swap, key))
+		w.swap(ctx, w.op(check.Swap, key))
 	case p < 60:
-		w.pair(ctx, Put, key)
+		w.pair(ctx, check.Put, key)
 	case p < 65:
-		w.pair(ctx, Get, key)
+		w.pair(ctx, check.Get, key)
 	case p < 80:
-		w.get(ctx, w.op(Get, key))
+		w.get(ctx, w.op(check.Get, key))
 	case p < 93 || w.newest == 0:
-		w.get(ctx, w.op(GetSerializable, key), clientv3.WithSerializable())
+		w.get(ctx, w.op(check.GetSerializable, key), clientv3.WithSerializable())
 	default:
-		o := w.op(GetPast, key)
+		o := w.op(check.GetPast, key)
 		o.Expect = 1 + w.rng.Int64N(w.newest)
 		w.get(ctx, o, clientv3.WithRev(o.Expect))
 	}
 }
 
 // finish notes what came of operations.
-func (w *worker) finish(err error, revision func() int64, ops ...*Op) {
+func (w *worker) finish(err error, revision func() int64, ops ...*check.Op) {
 	if err != nil {
 		w.recorder.Unanswered(ops...)
 		return
@@ -100,9 +102,9 @@ func (w *worker) finish(err error, revision func() int64, ops ...*Op) {
 	w.newest = max(w.newest, r)
 	for _, o := range ops {
 		switch {
-		case o.writes() && o.Kind != Delete:
+		case o.Writes() && o.Kind != check.Delete:
 			w.known[o.Key] = r
-		case o.Kind == Get || o.Kind == Swap || o.Kind == GetSerializable:
+		case o.Kind == check.Get || o.Kind == check.Swap || o.Kind == check.GetSerializable:
 			w.known[o.Key] = o.Found.Modified
 		}
 	}
@@ -115,17 +117,17 @@ func value[KV interface {
 	GetCreateRevision() int64
 	GetModRevision() int64
 	GetVersion() int64
-}](kvs ...KV) Value {
+}](kvs ...KV) check.Value {
 	if len(kvs) == 0 || kvs[0].GetModRevision() == 0 {
-		return Value{}
+		return check.Value{}
 	}
 	kv := kvs[0]
-	return Value{string(kv.GetValue()), kv.GetCreateRevision(), kv.GetModRevision(),
-		kv.GetVersion()}
+	return check.Value{Value: string(kv.GetValue()), Created: kv.GetCreateRevision(),
+		Modified: kv.GetModRevision(), Version: kv.GetVersion()}
 }
 
 // put puts, half of the time with a question for what was there before.
-func (w *worker) put(ctx context.Context, o *Op) {
+func (w *worker) put(ctx context.Context, o *check.Op) {
 	var opts []clientv3.OpOption
 	if o.HasFound = w.rng.IntN(2) == 0; o.HasFound {
 		opts = append(opts, clientv3.WithPrevKV())
@@ -139,7 +141,7 @@ func (w *worker) put(ctx context.Context, o *Op) {
 }
 
 // delete deletes one key and asks for what it was.
-func (w *worker) delete(ctx context.Context, o *Op) {
+func (w *worker) delete(ctx context.Context, o *check.Op) {
 	o.HasFound = true
 	w.recorder.Begin(o)
 	resp, err := w.client.Delete(ctx, o.Key, clientv3.WithPrevKV())
@@ -151,7 +153,7 @@ func (w *worker) delete(ctx context.Context, o *Op) {
 }
 
 // swap puts if the key is as the worker saw it last, and reads it otherwise.
-func (w *worker) swap(ctx context.Context, o *Op) {
+func (w *worker) swap(ctx context.Context, o *check.Op) {
 	o.Expect = w.known[o.Key]
 	w.recorder.Begin(o)
 	resp, err := w.client.Txn(ctx).
@@ -167,14 +169,14 @@ func (w *worker) swap(ctx context.Context, o *Op) {
 }
 
 // pair puts or reads two keys in one transaction.
-func (w *worker) pair(ctx context.Context, kind Kind, key string) {
+func (w *worker) pair(ctx context.Context, kind check.Kind, key string) {
 	one, two := w.op(kind, key), w.op(kind, w.key())
 	if one.Key == two.Key {
 		two.Key += "/second"
 	}
 	var ops []clientv3.Op
-	for _, o := range []*Op{one, two} {
-		if kind == Put {
+	for _, o := range []*check.Op{one, two} {
+		if kind == check.Put {
 			ops = append(ops, clientv3.OpPut(o.Key, o.Value))
 		} else {
 			o.HasFound = true
@@ -183,7 +185,7 @@ func (w *worker) pair(ctx context.Context, kind Kind, key string) {
 	}
 	w.recorder.Begin(one, two)
 	resp, err := w.client.Txn(ctx).Then(ops...).Commit()
-	if err == nil && kind == Get {
+	if err == nil && kind == check.Get {
 		one.Found = value(resp.Responses[0].GetResponseRange().Kvs...)
 		two.Found = value(resp.Responses[1].GetResponseRange().Kvs...)
 	}
@@ -191,7 +193,7 @@ func (w *worker) pair(ctx context.Context, kind Kind, key string) {
 }
 
 // get reads one key.
-func (w *worker) get(ctx context.Context, o *Op, opts ...clientv3.OpOption) {
+func (w *worker) get(ctx context.Context, o *check.Op, opts ...clientv3.OpOption) {
 	o.HasFound = true
 	w.recorder.Begin(o)
 	resp, err := w.client.Get(ctx, o.Key, opts...)

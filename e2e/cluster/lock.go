@@ -2,17 +2,14 @@ package cluster
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
-	"sort"
-	"strings"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 
-	"github.com/cairnkv/cairn/e2e"
+	"github.com/cairnkv/cairn/check"
 )
 
 const (
@@ -28,16 +25,10 @@ const (
 	lockTimeout    = 20 * time.Second
 )
 
-// guarded is a write that was done under the condition that the lock was held.
-type guarded struct {
-	holder   string // its key
-	revision int64
-}
-
 // lockers take turns at one lock.
 type lockers struct {
 	mu      sync.Mutex // guards the fields below
-	writes  []guarded
+	writes  []check.Guarded
 	holders int
 }
 
@@ -80,7 +71,9 @@ func (l *lockers) hold(ctx context.Context, client *clientv3.Client, rng *rand.R
 			return err // whoever lost the lock may not write, and did not
 		}
 		l.mu.Lock()
-		l.writes = append(l.writes, guarded{mutex.Key(), resp.Header.Revision})
+		l.writes = append(l.writes, check.Guarded{
+			Holder: mutex.Key(), Revision: resp.Header.Revision,
+		})
 		l.mu.Unlock()
 		pause(ctx, time.Duration(rng.Int64N(int64(retryWait))))
 	}
@@ -90,48 +83,11 @@ func (l *lockers) hold(ctx context.Context, client *clientv3.Client, rng *rand.R
 	return nil
 }
 
-// check replays the history: at each write the writer's key must have been the oldest of the lock,
-// and the turns of two holders must not overlap.
-func (l *lockers) check(h *e2e.History) error {
+// check holds the turns against the history.
+func (l *lockers) check(h *check.History) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	sort.Slice(l.writes, func(i, j int) bool { return l.writes[i].revision < l.writes[j].revision })
-	waiting := make(map[string]int64) // key -> revision of creation
-	over := make(map[string]bool)     // holders whose turn is over
-	last, next := "", 0
-	for _, e := range h.Events {
-		if strings.HasPrefix(e.Key, lockPrefix+"/") {
-			if e.Delete {
-				delete(waiting, e.Key)
-			} else if waiting[e.Key] == 0 {
-				waiting[e.Key] = e.Revision
-			}
-		}
-		if next == len(l.writes) || e.Revision != l.writes[next].revision {
-			continue
-		}
-		holder := l.writes[next].holder
-		next++
-		for key, created := range waiting {
-			if waiting[holder] == 0 || created < waiting[holder] {
-				return fmt.Errorf("at revision %d %s wrote as the lock's holder, but %s has it",
-					e.Revision, holder, key)
-			}
-		}
-		if holder != last {
-			over[last] = true
-			last = holder
-		}
-		if over[holder] {
-			return fmt.Errorf("at revision %d %s wrote as the lock's holder again, after another",
-				e.Revision, holder)
-		}
-	}
-	if next < len(l.writes) {
-		return fmt.Errorf("the write of revision %d under the lock is not in the history",
-			l.writes[next].revision)
-	}
-	return nil
+	return check.Locks(h, lockPrefix+"/", l.writes)
 }
 
 // counts returns how often the lock was held, and how often written under it.

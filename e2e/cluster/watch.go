@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
+	"github.com/cairnkv/cairn/check"
 	"github.com/cairnkv/cairn/e2e"
 )
 
@@ -21,7 +22,7 @@ type watcher struct {
 	client *clientv3.Client
 
 	mu     sync.Mutex // guards the fields below
-	events []e2e.Event
+	events []check.Event
 	next   int64 // revision to go on from
 	seen   map[string]time.Time
 	broken error
@@ -98,7 +99,7 @@ func (w *watcher) deleted(key string) (time.Time, bool) {
 }
 
 // check waits until the watcher has seen the end of the history and compares.
-func (w *watcher) check(ctx context.Context, h *e2e.History) error {
+func (w *watcher) check(ctx context.Context, h *check.History) error {
 	err := Retry(ctx, healthyTimeout, func(context.Context) error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -113,7 +114,7 @@ func (w *watcher) check(ctx context.Context, h *e2e.History) error {
 		err = w.broken
 	}
 	if err == nil {
-		everything := func(e2e.Change) bool { return true }
+		everything := func(check.Change) bool { return true }
 		err = h.CheckWatch(w.events, 1, everything, true)
 	}
 	if err != nil {

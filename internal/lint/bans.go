@@ -75,7 +75,7 @@ var sleepBan = callBan{"time", []string{"Sleep"}, []string{"clock"}, false,
 		"ticker for real processes"}
 
 // goOwners may start goroutines: the owners of loops, and programs.
-var goOwners = []string{"server", "node", "v3", "rpc", "transport", "wal", "cli", "bench",
+var goOwners = []string{"task", "server", "node", "v3", "rpc", "transport", "wal", "cli", "bench",
 	"cmd"}
 
 const goReason = "goroutines belong to owner packages: write a step that an owner calls, so that " +

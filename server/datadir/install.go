@@ -13,7 +13,7 @@ func (d *Dir) Donors() string   { return filepath.Join(d.Root, "donors") }
 func (d *Dir) BeginInstall(index uint64) error { return d.set(installing, index) }
 
 // EndInstall says that the raft log was emptied.
-func (d *Dir) EndInstall() error { return d.clear(installing) }
+func (d *Dir) EndInstall() error { return d.clearForGood(installing) }
 
 // Installed says whether the checkpoint of that index took the place of an earlier state and the
 // raft log may not be emptied yet.
@@ -32,7 +32,7 @@ func (d *Dir) EndRepair() error {
 	if err := d.FS.RemoveAll(d.Donors()); err != nil {
 		return err
 	}
-	return d.clear(repairing)
+	return d.clearForGood(repairing)
 }
 
 // Repairing says whether the record log lacks what the checkpoint of that index needs.

@@ -6,6 +6,8 @@ import (
 	"io"
 	iofs "io/fs"
 	"path/filepath"
+
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // A note is a small file that says how far something is that a crash may cut short: its name says
@@ -55,11 +57,22 @@ func (d *Dir) get(n note) (number uint64, ok bool, err error) {
 	return number, true, nil
 }
 
-// clear takes a note away, if it is there.
+// clear takes a note away, if it is there. It may come back after a power failure.
 func (d *Dir) clear(n note) error {
 	err := d.FS.Remove(filepath.Join(d.Root, n.file))
 	if errors.Is(err, iofs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+// clearForGood takes a note away that must not come back: it would speak of a time that is over.
+func (d *Dir) clearForGood(n note) error {
+	if err := d.clear(n); err != nil {
+		return err
+	}
+	if mutate.On(mutate.NoteStays) {
+		return nil
+	}
+	return d.FS.SyncDir(d.Root)
 }

@@ -1,4 +1,4 @@
-package e2e
+package check
 
 import (
 	"fmt"
@@ -24,6 +24,7 @@ type Attempt struct {
 	changes []Change
 	acked   int64 // revision of the acknowledgement, 0 if none has come
 	gone    bool  // acknowledged, but there was nothing to delete
+	refused bool  // it was said that it will not be done
 	seen    int64 // revision under which the history has it, 0 if it has not
 }
 
@@ -80,6 +81,14 @@ func (l *Ledger) Unknown(*Attempt) {
 	l.unknown++
 }
 
+// Refused notes that a request was answered with an error that says that it was not and will not
+// be done: it must not be in the history.
+func (l *Ledger) Refused(a *Attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.refused = true
+}
+
 // Counts returns how many requests were acknowledged and how many were not answered, and the
 // highest acknowledged revision.
 func (l *Ledger) Counts() (acked, unknown int, newest int64) {
@@ -97,7 +106,7 @@ type History struct {
 // Extend appends events and checks that each revision is the successor of the one before.
 func (h *History) Extend(events []Event, revision int64) error {
 	for _, e := range events {
-		last := h.last()
+		last := h.Last()
 		if e.Revision != last && e.Revision != last+1 {
 			return fmt.Errorf("revision %d follows revision %d in the history", e.Revision, last)
 		}
@@ -107,7 +116,7 @@ func (h *History) Extend(events []Event, revision int64) error {
 		}
 		h.Events = append(h.Events, e)
 	}
-	if last := h.last(); last != revision {
+	if last := h.Last(); last != revision {
 		return fmt.Errorf("the history ends with revision %d, but the store is at %d", last,
 			revision)
 	}
@@ -115,8 +124,8 @@ func (h *History) Extend(events []Event, revision int64) error {
 	return nil
 }
 
-// last returns the revision of the last event; the store begins with revision 1.
-func (h *History) last() int64 {
+// Last returns the revision of the last event; the store begins with revision 1.
+func (h *History) Last() int64 {
 	if len(h.Events) == 0 {
 		return 1
 	}
@@ -163,7 +172,7 @@ func (l *Ledger) foreign(changes []Change) bool {
 // match finds the request that made the changes of one revision.
 func (l *Ledger) match(revision int64, changes []Change) error {
 	for _, a := range l.candidates(revision, changes) {
-		if a.seen == 0 && !a.gone && (a.acked == 0 || a.acked == revision) &&
+		if a.seen == 0 && !a.gone && !a.refused && (a.acked == 0 || a.acked == revision) &&
 			slices.Equal(a.changes, changes) {
 			a.seen = revision
 			return nil

@@ -1,12 +1,10 @@
-package cluster
+package check
 
 import (
 	"cmp"
 	"fmt"
 	"slices"
 	"sort"
-
-	"github.com/cairnkv/cairn/e2e"
 )
 
 // state is what a key had from a revision on.
@@ -22,8 +20,9 @@ type Timeline struct {
 	writes map[string]int64 // value -> the revision that put it
 }
 
-// NewTimeline replays a history. No two puts of one value may be in it.
-func NewTimeline(h *e2e.History) *Timeline {
+// NewTimeline replays a history. No two puts of one value may be
+// among those of keys that are own.
+func NewTimeline(h *History, own func(key string) bool) *Timeline {
 	t := &Timeline{end: h.Revision, keys: make(map[string][]state),
 		writes: make(map[string]int64)}
 	for _, e := range h.Events {
@@ -37,7 +36,7 @@ func NewTimeline(h *e2e.History) *Timeline {
 		}
 		v.Value, v.Modified, v.Version = e.Value, e.Revision, v.Version+1
 		t.keys[e.Key] = append(t.keys[e.Key], state{e.Revision, v})
-		if isKV(e.Key) {
+		if own(e.Key) {
 			t.writes[e.Value] = e.Revision
 		}
 	}
@@ -54,12 +53,28 @@ func (t *Timeline) At(key string, revision int64) Value {
 	return states[i-1].value
 }
 
+// Keys returns all keys that exist at a revision, with what they have.
+func (t *Timeline) Keys(revision int64) map[string]Value {
+	all := make(map[string]Value)
+	for key := range t.keys {
+		if v := t.At(key, revision); v.Modified != 0 {
+			all[key] = v
+		}
+	}
+	return all
+}
+
 // Resolve fills in the revisions of puts that were not answered, but are in the history, and
-// returns the operations that may have been done: without the reads that were not answered, and
-// without the puts that are not in the history. Both leave no trace.
+// returns the operations that may have been done: without the reads that were not answered,
+// without the puts that are not in the history, and without the deletes that were not answered of
+// keys of which each delete in the history was. None of them leaves a trace.
 func (t *Timeline) Resolve(ops []*Op) []*Op {
 	var out []*Op
+	open := t.openDeletes(ops)
 	for _, o := range ops {
+		if o.Kind == Delete && o.Revision == 0 && open[o.Key] == 0 {
+			continue
+		}
 		if o.Revision == 0 && (o.Kind == Put || o.Kind == Swap) {
 			o.Revision = t.writes[o.Value]
 			o.Done = o.Revision != 0
@@ -69,6 +84,24 @@ func (t *Timeline) Resolve(ops []*Op) []*Op {
 		}
 	}
 	return out
+}
+
+// openDeletes counts, by key, the deletes in the history that no operation was told of.
+func (t *Timeline) openDeletes(ops []*Op) map[string]int {
+	open := make(map[string]int)
+	for key, states := range t.keys {
+		for _, s := range states {
+			if s.value.Modified == 0 {
+				open[key]++
+			}
+		}
+	}
+	for _, o := range ops {
+		if o.Kind == Delete && o.Done && o.Revision != 0 {
+			open[o.Key]--
+		}
+	}
+	return open
 }
 
 // CheckStates holds what each operation found against the history: everything that was ever read
@@ -85,7 +118,7 @@ func (t *Timeline) CheckStates(ops []*Op) error {
 		switch {
 		case o.Kind == GetPast:
 			at = o.Expect
-		case o.writes():
+		case o.Writes():
 			at = o.Revision - 1 // what was found is what was before
 		}
 		want := t.At(o.Key, at)
@@ -101,13 +134,13 @@ func (t *Timeline) CheckStates(ops []*Op) error {
 	return nil
 }
 
-// CheckOrder holds revisions against time: what was answered before an operation began has a
+// Order holds revisions against time: what was answered before an operation began has a
 // revision that is not higher, and that of a write is higher than all of those. With CheckStates
 // this is linearizability of the whole store, not of single keys alone.
-func CheckOrder(ops []*Op) error {
+func Order(ops []*Op) error {
 	var begun, ended []*Op
 	for _, o := range ops {
-		if o.Revision == 0 || !o.linearizable() {
+		if o.Revision == 0 || !o.Linearizable() {
 			continue
 		}
 		begun = append(begun, o)
@@ -128,7 +161,7 @@ func CheckOrder(ops []*Op) error {
 		if newest == nil {
 			continue
 		}
-		if o.Revision < newest.Revision || o.writes() && o.Revision == newest.Revision {
+		if o.Revision < newest.Revision || o.Writes() && o.Revision == newest.Revision {
 			return fmt.Errorf("time goes back: first\n\t%v\nand then\n\t%v", newest, o)
 		}
 	}

@@ -1,6 +1,7 @@
-package cluster
+package check
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,13 +50,16 @@ func apply(v Value, o *Op) (Value, bool) {
 	}
 }
 
-// CheckRegisters looks for an order of the operations on each key, by itself, that explains all
+// ErrUndecided says that a search has taken too long.
+var ErrUndecided = errors.New("it is not decided whether there is an order")
+
+// Registers looks for an order of the operations on each key, by itself, that explains all
 // answers and fits the times. Each key gets the limit. What it cannot explain it draws to a file
-// in dir, and the error names it.
-func CheckRegisters(ops []*Op, limit time.Duration, dir string) error {
+// in dir, if that is not empty, and the error names it.
+func Registers(ops []*Op, limit time.Duration, dir string) error {
 	byKey := make(map[string][]porcupine.Operation)
 	for _, o := range ops {
-		if o.linearizable() {
+		if o.Linearizable() {
 			byKey[o.Key] = append(byKey[o.Key], porcupine.Operation{
 				ClientId: o.Client, Input: o, Call: int64(o.Start), Return: int64(o.End),
 			})
@@ -66,9 +70,12 @@ func CheckRegisters(ops []*Op, limit time.Duration, dir string) error {
 		switch result {
 		case porcupine.Ok:
 		case porcupine.Unknown:
-			return fmt.Errorf("the %d operations on %s were not checked within %v",
+			return fmt.Errorf("%w: the %d operations on %s within %v", ErrUndecided,
 				len(byKey[key]), key, limit)
 		default:
+			if dir == "" {
+				return fmt.Errorf("the answers on %s contradict each other", key)
+			}
 			path := dir + "/history.html"
 			if err := porcupine.VisualizePath(register, info, path); err != nil {
 				path = err.Error()

@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"slices"
+	"time"
+)
+
+// Scenario is a shape of runs that has found, or would have found, a known bug.
+type Scenario struct {
+	Name string // "etcd-13766": the issue
+	Text string
+	// Shape changes drawn options.
+	Shape func(o *Options)
+}
+
+// faults gives a run these faults alone, at these rates.
+func faults(o *Options, rates map[string]float64) { o.Faults = Faults{Rates: rates} }
+
+// Scenarios are the bugs that etcd's robustness tests have reproduced (tests/robustness/README.md),
+// as far as Cairn has the thing that broke: each aims at what made it come out.
+func Scenarios() []Scenario {
+	return slices.Concat(crashScenarios(), snapshotScenarios(), compactionScenarios())
+}
+
+func crashScenarios() []Scenario {
+	return []Scenario{
+		{"etcd-13766", "revisions differ between members after a crash", func(o *Options) {
+			o.Members, o.SnapshotCount = 3, 30
+			faults(o, map[string]float64{"power failure at an operation": 40, "kill": 10})
+		}},
+		{"etcd-14370", "a single member loses an acknowledged write", func(o *Options) {
+			o.Members = 1
+			faults(o, map[string]float64{"power failure at an operation": 30, "power failure": 20})
+		}},
+		{"etcd-14685", "a crash while files are rewritten damages them", func(o *Options) {
+			o.RevlogBytes, o.CompactEvery, o.SnapshotCount = 4<<10, 500*time.Millisecond, 5
+			o.ValueBytes = 1000
+			faults(o, map[string]float64{"power failure near a file": 40})
+		}},
+		{"etcd-15220", "progress is told before the events", func(o *Options) {
+			o.Watchers, o.WatchFor, o.ValueBytes = 8, 300*time.Millisecond, 3000
+			faults(o, map[string]float64{"slow links": 20, "pause": 10})
+		}},
+		{"etcd-15271", "a watch goes back in time after a partition", func(o *Options) {
+			o.Members, o.Watchers, o.SnapshotCount, o.CatchUpEntries = 3, 6, 30, 1
+			faults(o, map[string]float64{"partition": 15, "isolation": 15})
+		}},
+		{"etcd-17247", "events come twice", func(o *Options) {
+			o.Watchers, o.Workers = 8, 6
+			faults(o, map[string]float64{"transfer": 20, "kill": 10})
+		}},
+		{"etcd-17529", "a starved watch loses events", func(o *Options) {
+			o.Watchers, o.Workers, o.ValueBytes = 8, 6, 3000
+			o.Think = 5 * time.Millisecond
+			faults(o, map[string]float64{"slow links": 30, "pause": 10})
+		}},
+		{"etcd-17780", "revisions go back after a crash in a compaction", func(o *Options) {
+			o.CompactEvery, o.CompactionBatch, o.SnapshotCount = 300*time.Millisecond, 1, 5
+			faults(o, map[string]float64{"power failure at an operation": 40})
+		}},
+	}
+}
+
+func snapshotScenarios() []Scenario {
+	return []Scenario{
+		{"etcd-18055", "two snapshots for one member", func(o *Options) {
+			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
+			faults(o, map[string]float64{
+				"isolation": 20, "slow disk": 15, "hanging disk": 15, "partition": 10,
+			})
+		}},
+		{"etcd-20271", "a state is read for a snapshot while files change", func(o *Options) {
+			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
+			o.RevlogBytes, o.CompactEvery, o.ValueBytes = 4<<10, 300*time.Millisecond, 3000
+			faults(o, map[string]float64{"member replaced": 10, "isolation": 20})
+		}},
+		{"etcd-20418", "a paused leader answers a stale read", func(o *Options) {
+			o.Members = 3
+			faults(o, map[string]float64{"pause": 50})
+		}},
+	}
+}
+
+func compactionScenarios() []Scenario {
+	return []Scenario{
+		{"etcd-18089", "a compaction drops the event of a delete", func(o *Options) {
+			o.CompactEvery, o.Watchers = 200*time.Millisecond, 8
+			o.WatchFor = 300 * time.Millisecond
+			faults(o, map[string]float64{"kill": 10, "slow links": 10})
+		}},
+		{"etcd-18667", "reads of a compacted revision in a transaction differ", func(o *Options) {
+			o.CompactEvery, o.CompactionBatch, o.Workers = 200*time.Millisecond, 1, 6
+			faults(o, map[string]float64{"pause": 15, "kill": 10})
+		}},
+		{"etcd-19179", "a watch from the compacted revision lacks its delete", func(o *Options) {
+			o.CompactEvery, o.Watchers = 200*time.Millisecond, 6
+			o.WatchFor = 300 * time.Millisecond
+			faults(o, nil)
+		}},
+		{"etcd-20221", "a watch of a future revision gets older events, or progress",
+			func(o *Options) {
+				o.Watchers, o.WatchFor = 6, 300*time.Millisecond
+				faults(o, map[string]float64{"isolation": 10, "kill": 10})
+			}},
+	}
+}
