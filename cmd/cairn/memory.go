@@ -12,7 +12,7 @@ import (
 // one by gcHeadroom.
 const (
 	gcInterval    = 5 * time.Second
-	gcHeadroom    = 64 << 20
+	gcHeadroom    = 16 << 20
 	gcLeast       = 25  // percent
 	gcMost        = 400 // percent
 	gcGoDefault   = 100 // percent: the user has not asked for anything else
