@@ -10,7 +10,7 @@
 //	go test -run Replay -replay failure.txt   once more the script that a failure left behind
 //	go test -sut etcd         ./...             etcd against itself: checks the checker
 //	go test -run Replay/members -keep-going     all differences of one script, not the first
-//	go run ./compare3                           what three members of each cost
+//	go run ./compare -quick                     rate, latency and costs of both; see compare
 //
 // The binaries of etcd stay in the user's cache directory (DIFFTEST_CACHE names another);
 // DIFFTEST_CAIRN names a binary of Cairn to use instead of one that is built here.

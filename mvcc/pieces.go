@@ -123,10 +123,12 @@ func (r *reader) walk(
 		}
 		r.items = r.items[:0]
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if v, ok := r.s.live(id, rev); ok {
-				if *total < limit {
-					r.take(id, v)
+			if *total >= limit {
+				if r.s.isLive(id, rev) {
+					*total++
 				}
+			} else if v, ok := r.s.live(id, rev); ok {
+				r.take(id, v)
 				*total++
 			}
 			return true

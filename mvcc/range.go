@@ -175,15 +175,22 @@ func (r *reader) count(ctx context.Context, key, end []byte, rev int64) (total i
 			return 0, err
 		}
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if r.s.idx.IsLive(id, rev) {
-				total++
-			} else if _, ok := r.s.live(id, rev); ok {
+			if r.s.isLive(id, rev) {
 				total++
 			}
 			return true
 		})
 	}
 	return total, nil
+}
+
+// isLive says whether a key is there at rev; the caller holds mu.
+func (s *Store) isLive(id uint32, rev int64) bool {
+	if s.idx.IsLive(id, rev) { // for most keys the newest version tells
+		return true
+	}
+	_, ok := s.live(id, rev)
+	return ok
 }
 
 // appendInOrder appends the first keys of a range, up to the limit, and counts all.
@@ -201,10 +208,12 @@ func (r *reader) appendInOrder(
 		}
 		r.items = r.items[:0]
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if v, ok := r.s.live(id, rev); ok {
-				if total < limit {
-					r.take(id, v)
+			if total >= limit { // the rest is only counted
+				if r.s.isLive(id, rev) {
+					total++
 				}
+			} else if v, ok := r.s.live(id, rev); ok {
+				r.take(id, v)
 				total++
 			}
 			return true

@@ -13,7 +13,7 @@ import (
 // look after, and what is built in memory, so that the keys are walked over once. What is longer
 // is measured first and then sent piece by piece.
 var (
-	inlineBudget = Budget{Keys: 4 << 10, Bytes: 256 << 10}
+	inlineBudget = Budget{Keys: 32 << 10, Bytes: 256 << 10}
 	memoryBudget = Budget{Keys: Unbounded.Keys, Bytes: 1 << 20}
 )
 

@@ -8,11 +8,11 @@ import (
 )
 
 // The collector's pace. What grows with the data has no pointers in it, so that a collection is
-// cheap and the memory between two collections dear: a large heap may grow by a quarter, a small one
-// by gcHeadroom.
+// cheap and the memory between two collections dear: a large heap may grow by a quarter, a small
+// one by gcHeadroom.
 const (
 	gcInterval    = 5 * time.Second
-	gcHeadroom    = 64 << 20
+	gcHeadroom    = 16 << 20
 	gcLeast       = 25  // percent
 	gcMost        = 400 // percent
 	gcGoDefault   = 100 // percent: the user has not asked for anything else

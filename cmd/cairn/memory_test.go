@@ -6,8 +6,8 @@ import "testing"
 // larger one in bytes.
 func TestGCPercent(t *testing.T) {
 	const mib = 1 << 20
-	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 64 * mib: 100, 100 * mib: 50,
-		256 * mib: 25, 1 << 40: 25} {
+	for live, want := range map[uint64]int{0: 400, 4 * mib: 400, 16 * mib: 100, 25 * mib: 50,
+		64 * mib: 25, 1 << 40: 25} {
 		if got := gcPercent(live); got != want {
 			t.Errorf("%d MiB: %d percent, want %d", live/mib, got, want)
 		}

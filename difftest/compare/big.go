@@ -49,10 +49,12 @@ func (c *comparison) large(ctx context.Context, server int, dir string) error {
 	if err := c.restart(ctx, s, server, "restart", "restart of a large store"); err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "none", "nothing else", nil); err != nil {
+	err = c.pauses(ctx, cl, server, "none", "longest put, nothing else going on", nil)
+	if err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "backup", "a backup", backup); err != nil {
+	err = c.pauses(ctx, cl, server, "backup", "longest put during a backup", backup)
+	if err != nil {
 		return err
 	}
 	if err := c.overwrite(ctx, cl); err != nil {
@@ -63,10 +65,11 @@ func (c *comparison) large(ctx context.Context, server int, dir string) error {
 	if err := c.restart(ctx, s, server, "restart-killed", "restart after SIGKILL"); err != nil {
 		return err
 	}
-	if err := c.pauses(ctx, cl, server, "checkpoint", "checkpoints", nil); err != nil {
+	err = c.pauses(ctx, cl, server, "checkpoint", "longest put during checkpoints", nil)
+	if err != nil {
 		return err
 	}
-	return c.pauses(ctx, cl, server, "compaction", "a compaction", compact)
+	return c.pauses(ctx, cl, server, "compaction", "longest put during a compaction", compact)
 }
 
 // took adds a time to the report.
@@ -104,7 +107,7 @@ func (c *comparison) overwrite(ctx context.Context, cl *cluster) error {
 
 // pauses looks for the longest put at a steady rate while something else is done, if anything is:
 // begun a second after the puts.
-func (c *comparison) pauses(ctx context.Context, cl *cluster, server int, key, what string,
+func (c *comparison) pauses(ctx context.Context, cl *cluster, server int, key, title string,
 	do func(context.Context, *difftest.Server) error) error {
 	done := make(chan error, 1)
 	meanwhile, cancel := context.WithCancel(ctx)
@@ -127,13 +130,13 @@ func (c *comparison) pauses(ctx context.Context, cl *cluster, server int, key, w
 		return err
 	}
 	if err := <-done; err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return fmt.Errorf("%s: %w", title, err)
 	}
 	const usPerMs = 1000
 	longest := r.Series[0].Latency.Max / usPerMs
-	c.progress("  longest put during %s: %.1f ms", what, longest)
-	c.report.AddValue(report.Value{Key: "pause-" + key, Unit: "ms",
-		Title: "longest put during " + what}, server, longest)
+	c.progress("  %s: %.1f ms", title, longest)
+	c.report.AddValue(report.Value{Key: "pause-" + key, Title: title, Unit: "ms"}, server,
+		longest)
 	return nil
 }
 

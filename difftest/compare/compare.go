@@ -81,7 +81,7 @@ var stages = []stage{
 	{"one", 0, (*comparison).one},
 	{"watch", 0, (*comparison).watch},
 	{"three", 0, (*comparison).three},
-	{"five", 0, (*comparison).five},
+	{"five", 2, (*comparison).five},
 	{"big", 1, (*comparison).large},
 	{"costs", 1, (*comparison).profiles},
 }

@@ -20,8 +20,8 @@ import (
 )
 
 var (
-	flagSeed   = flag.Uint64("seed", 0, "the seed of the first script of TestDifferential; 0: any")
-	flagFrames = flag.Int("scripts", 300, "how many scripts TestDifferential tries")
+	flagSeed    = flag.Uint64("seed", 0, "the seed of the first script of TestDifferential; 0: any")
+	flagScripts = flag.Int("scripts", 1000, "how many scripts TestDifferential tries")
 )
 
 // step is one thing that a client does, on one of the streams of a script.
@@ -102,7 +102,7 @@ func TestDifferential(t *testing.T) {
 		// Pings are no matter here: a client that waits for its answers sends many.
 		rigs = append(rigs, start(t, k, options{maxRecv: 1000, minTime: time.Nanosecond}, echoes))
 	}
-	for i := range *flagFrames {
+	for i := range *flagScripts {
 		script := makeScript(rand.New(rand.NewPCG(seed+uint64(i), 0)))
 		want := play(rigs[0], script)
 		for j, r := range rigs[1:] {
