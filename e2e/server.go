@@ -23,7 +23,11 @@ const (
 	portAttempts        = 200
 
 	// Clients try again quickly: the server is back within a moment.
-	dialTimeout         = 10 * time.Second
+	dialTimeout = 10 * time.Second
+	// onlyOnce keeps the client library from sending a request again. It does that, even with puts,
+	// when a server says that the request's time is over and the client's own clock does not: with
+	// clocks that differ a put may be done twice, and no server can help it.
+	onlyOnce            = 1
 	firstWait, longWait = 10 * time.Millisecond, 200 * time.Millisecond
 )
 
@@ -79,7 +83,7 @@ func (s *Server) Client() (*clientv3.Client, error) { return Dial(s.Endpoint()) 
 // Dial returns a client of some endpoints that comes back quickly after a server was away.
 func Dial(endpoints ...string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
-		Endpoints: endpoints, DialTimeout: dialTimeout,
+		Endpoints: endpoints, DialTimeout: dialTimeout, MaxUnaryRetries: onlyOnce,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff: backoff.Config{
 				BaseDelay: firstWait, MaxDelay: longWait,
