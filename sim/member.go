@@ -180,6 +180,7 @@ func (l *life) main() {
 	}
 	l.server, l.ready, m.began = s, m.sim.now, true
 	m.id = s.Machine().Local()
+	m.sim.nemesis.failures[m] = 0
 	m.sim.logf("%s: is ready, member %x", m.name, m.id)
 	m.sim.truth.follow(l)
 	err, which := task.Receive(l.on(), s.Failed(), s.Removed())

@@ -146,10 +146,8 @@ func (n *nemesis) exited(m *member, err error) {
 	}
 	if m.startFailure != nil && !errors.Is(err, vfs.ErrNoSpace) {
 		n.failures[m]++
-	} else {
-		n.failures[m] = 0
 	}
-	if n.failures[m] < 3 {
+	if n.failures[m] < 3 || m.damaged && n.busy > 0 {
 		s.after(between(s.faultRNG, time.Millisecond, time.Second), m.start)
 		return
 	}

@@ -190,7 +190,7 @@ func (n *nemesis) removeMember(rng *rand.Rand) {
 
 // replaceMember gives a member a new disk and lets it join anew.
 func (n *nemesis) replaceMember(rng *rand.Rand) {
-	if n.votersLeft() < 3 || n.repairing != nil || n.anyDamaged() {
+	if n.votersLeft() < 3 || n.repairing != nil || n.anyDamaged() || n.busy > 0 {
 		return
 	}
 	if m := n.some(rng, func(m *member) bool { return m.id != 0 }); m != nil {
