@@ -120,7 +120,8 @@ func (i *installer) ensure(
 	if err := i.open(nil); err != nil {
 		return nil, err
 	}
-	if h, ok := i.incoming.Complete(); ok && h.Index >= index && h.Rev >= rev {
+	h, ok := i.incoming.Complete()
+	if ok && h.Index >= index && h.Rev >= rev && i.incoming.Continues(rev) {
 		return i.image()
 	}
 	have, err := i.incoming.Have(rev, compactRev)
@@ -136,7 +137,7 @@ func (i *installer) ensure(
 	if err != nil {
 		return nil, err
 	}
-	h, ok := i.incoming.Complete()
+	h, ok = i.incoming.Complete()
 	if !ok || h.Index < index {
 		return nil, fmt.Errorf("the snapshot of member %x is of index %d, wanted is %d or later",
 			from, h.Index, index)

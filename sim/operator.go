@@ -35,7 +35,7 @@ func (n *nemesis) change(what string, fn func()) {
 // insist asks one member after the other until a change is done. Who asks again must take what an
 // earlier try has done for an answer.
 func (n *nemesis) insist(rng *rand.Rand, what string, fn served) (any, bool) {
-	for range operatorTries {
+	for tries := 0; tries < operatorTries && n.s.failure == nil; {
 		m := n.some(rng, running)
 		if m == nil {
 			n.s.rest(200 * time.Millisecond)
@@ -60,6 +60,9 @@ func (n *nemesis) insist(rng *rand.Rand, what string, fn served) (any, bool) {
 				}
 			}
 			return v, true
+		}
+		if api := (*cairn.Error)(nil); errors.As(err, &api) && api.Code != cairn.CodeUnavailable {
+			tries++ // an answer; who does not answer is asked again
 		}
 		n.s.rest(between(rng, 50*time.Millisecond, 500*time.Millisecond))
 	}

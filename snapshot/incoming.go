@@ -194,6 +194,13 @@ func (in *Incoming) Complete() (Header, bool) {
 	return s.h, true
 }
 
+// Continues says whether what is staged can be grafted onto a store at revision rev. After a
+// restart the store may be behind where it was when it asked: entries of the raft log that are not
+// known to be committed yet are not applied.
+func (in *Incoming) Continues(rev int64) bool {
+	return len(in.sections) > 0 && in.sections[0].h.Base <= rev
+}
+
 // Staged is the size of the staging file, in bytes.
 func (in *Incoming) Staged() int64 {
 	if in.f == nil {

@@ -132,6 +132,9 @@ func TestAnotherStore(t *testing.T) {
 	if again.Base <= have.Base {
 		t.Errorf("complete staging is not found: %+v", again)
 	}
+	if !in.Continues(have.Base) || in.Continues(have.Base-1) {
+		t.Errorf("staging on revision %d must continue a store there, and none before", have.Base)
+	}
 	w.check(in.Close())
 	if in, again := follower.incoming(Options{ID: 2}); again.Base != have.Base || in.Staged() > 0 {
 		t.Errorf("staging of another id: %+v", again)
