@@ -180,8 +180,8 @@ func (l *Ledger) match(revision int64, changes []Change) error {
 	}
 	told := ""
 	for _, a := range l.candidates(revision, changes) {
-		told += fmt.Sprintf("; a request for %v: acknowledged with %d, gone %v, refused %v, in the "+
-			"history under %d", a.changes, a.acked, a.gone, a.refused, a.seen)
+		told += fmt.Sprintf("; a request for %v: acknowledged with %d, gone %v, refused %v, in "+
+			"the history under %d", a.changes, a.acked, a.gone, a.refused, a.seen)
 	}
 	return fmt.Errorf("revision %d has changes %v that no request made, or that were made "+
 		"before%s", revision, changes, told)
