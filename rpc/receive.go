@@ -14,8 +14,8 @@ import (
 // errClientGone is the cause of streams that end with their connection or by the client's will.
 var errClientGone = errors.New("rpc: the client has gone away")
 
-// find is the stream of an id, nil if it is over or never was. end says that the client says no more
-// with this frame, late that it had said so before.
+// find is the stream of an id, nil if it is over or never was. end says that the client says no
+// more with this frame, late that it had said so before.
 func (c *conn) find(id uint32, end bool) (s *stream, late bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,8 +15,8 @@ import (
 	"github.com/cairnkv/cairn/rpc/conform/raw"
 )
 
-// settled is an enemy whose settings and the server's have been exchanged: nothing comes between the
-// frames that it sends.
+// settled is an enemy whose settings and the server's have been exchanged: nothing comes between
+// the frames that it sends.
 func (a *arena) settled() *raw.Conn {
 	c := a.enemy(raw.Config{})
 	a.wait(c, func(s *raw.State) bool { return s.SettingsAcks > 0 && len(s.Settings) > 0 })
