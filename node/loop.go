@@ -49,22 +49,27 @@ func (n *Node) runLoop() {
 	}
 }
 
-// endOnPanic turns what raft finds impossible into the error that ends the process. It says so by a
-// panic: with an error if the log cannot be read, or with a text; most often a peer's message shows
-// then that this member has lost a part of its log.
+// endOnPanic turns what raft finds impossible into the error that ends the process.
 func (n *Node) endOnPanic() {
-	switch p := recover().(type) {
-	case nil:
+	if p := recover(); p != nil {
+		n.fatal(raftError(p))
+	}
+}
+
+// raftError is the error for which raft panics: one of the log, if that cannot be read, or a text;
+// most often a peer's message shows then that this member has lost a part of its log. Other panics
+// go on.
+func raftError(p any) error {
+	switch p := p.(type) {
 	case runtime.Error:
 		panic(p)
-	case error: // what it read of the log
-		n.fatal(fmt.Errorf("raft: %w", p))
+	case error:
+		return fmt.Errorf("raft: %w", p)
 	case string:
-		n.fatal(fmt.Errorf("raft: %s; if this member's data was replaced or restored while the "+
-			"others went on, remove the member from the cluster and add it anew", p))
-	default:
-		panic(p)
+		return fmt.Errorf("raft: %s; if this member's data was replaced or restored while the "+
+			"others went on, remove the member from the cluster and add it anew", p)
 	}
+	panic(p)
 }
 
 // boxes is what the loop takes out of its mailboxes; the memory is used again.

@@ -169,7 +169,12 @@ type Node struct {
 
 // Start runs a node. The machine must be at Applied == machine.Index(); entries after it that the
 // log holds are applied as raft finds them committed.
-func Start(cfg Config) (*Node, error) {
+func Start(cfg Config) (_ *Node, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = raftError(p)
+		}
+	}()
 	n := &Node{
 		cfg:       cfg,
 		proposals: newProposalQueue(),

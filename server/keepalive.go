@@ -7,7 +7,8 @@ import (
 // TryKeepAlive renews a lease here, if this member leads and the lease is well: as Renew, but that
 // nobody waits.
 func (b *backend) TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)) (ok bool) {
-	if b.node.Status().Leader != b.machine.Local() {
+	term := b.leading.since()
+	if term == 0 {
 		return false
 	}
 	r, err := b.lessor.Renew(b.clk.Now(), id)
@@ -18,7 +19,11 @@ func (b *backend) TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)
 		b.metrics.LeasesRenewed.Inc()
 	}
 	b.node.Barrier(func(err error) {
-		if err == nil && r.TTL <= 0 {
+		switch {
+		case err != nil:
+		case b.leading.since() != term: // another leader has let the read through
+			err = cairn.ErrNotLeader
+		case r.TTL <= 0:
 			err = cairn.ErrLeaseNotFound
 		}
 		done(r.TTL, err)

@@ -75,8 +75,12 @@ func (b *backend) atLeader(
 
 // Renew renews leases here, if this member leads (peer.Backend). The renewals count only if it
 // still led when it had made them: one that was paused meanwhile may have a successor that has
-// ended the leases.
+// ended the leases. A read point alone does not tell: a member that follows by now gets one too.
 func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, error) {
+	term := b.leading.since()
+	if term == 0 {
+		return nil, cairn.ErrNotLeader
+	}
 	ttls := make([]int64, len(ids))
 	clear := &etcdserverpb.LeaseCheckpointRequest{}
 	for i, id := range ids {
@@ -98,9 +102,16 @@ func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, erro
 		}
 	}
 	if len(clear.Checkpoints) > 0 {
-		return ttls, b.proposeAndWait(ctx, command.LeaseCheckpoint, clear)
+		if err := b.proposeAndWait(ctx, command.LeaseCheckpoint, clear); err != nil {
+			return nil, err
+		}
+	} else if err := b.barrier(ctx); err != nil {
+		return nil, err
 	}
-	return ttls, b.barrier(ctx)
+	if b.leading.since() != term {
+		return nil, cairn.ErrNotLeader
+	}
+	return ttls, nil
 }
 
 // awaitEnd waits for the end of a lease that has run out, unless others are renewed with it.
@@ -195,7 +206,8 @@ func (r *renewer) run() {
 
 // Lease describes a lease, if this member leads (peer.Backend).
 func (b *backend) Lease(ctx context.Context, id cairn.LeaseID, keys bool) (peer.Lease, error) {
-	if !b.lessor.Primary() {
+	term := b.leading.since()
+	if term == 0 {
 		return peer.Lease{}, cairn.ErrNotLeader
 	}
 	if err := b.barrier(ctx); err != nil {
@@ -203,6 +215,9 @@ func (b *backend) Lease(ctx context.Context, id cairn.LeaseID, keys bool) (peer.
 	}
 	info, ok := b.machine.Leases().Lookup(id)
 	left := b.lessor.Remaining(b.clk.Now(), id)
+	if b.leading.since() != term { // whose clocks are others', and were asked for nothing
+		return peer.Lease{}, cairn.ErrNotLeader
+	}
 	if !ok || left < 0 {
 		return peer.Lease{}, cairn.ErrLeaseNotFound
 	}

@@ -89,10 +89,14 @@ type Server struct {
 	prepareDue    chan struct{}
 }
 
-// Start runs a member and returns when it serves clients. ctx bounds the start alone. On an error
-// nothing of it is left running.
-func Start(ctx context.Context, cfg *config.Config, logger *slog.Logger) (*Server, error) {
-	return start(ctx, cfg, logger, realSystem())
+// Start runs a member on files and by a clock, most often the machine's, and returns when it serves
+// clients. ctx bounds the start alone. On an error nothing of it is left running.
+func Start(
+	ctx context.Context, cfg *config.Config, logger *slog.Logger, fs vfs.FS, clk clock.Clock,
+) (*Server, error) {
+	return start(ctx, cfg, logger, system{
+		fs: fs, clock: clk, doors: true, walBytes: walSegmentBytes,
+	})
 }
 
 func start(

@@ -35,10 +35,6 @@ type system struct {
 	walBytes, revlogBytes int64
 }
 
-func realSystem() system {
-	return system{fs: vfs.OS(), clock: clock.Real(), doors: true, walBytes: walSegmentBytes}
-}
-
 // Network carries what members say to each other (transport.Transport).
 type Network interface {
 	node.Transport

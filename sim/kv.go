@@ -89,8 +89,10 @@ func (w *worker) step() {
 		w.swap(w.op(check.Swap, key))
 	case p < 60:
 		w.pair(key)
-	case p < 68:
+	case p < 64:
 		w.readPair(key)
+	case p < 69:
+		w.readAll()
 	case p < 82:
 		w.get(w.op(check.Get, key))
 	case p < 93 || w.newest == 0:
@@ -262,6 +264,39 @@ func (w *worker) readPair(key string) {
 		}
 	}
 	w.end(err, r.GetHeader().GetRevision(), one, two)
+}
+
+// readAll reads all keys of now in one range.
+func (w *worker) readAll() {
+	prefix := fmt.Sprintf("%s%d/", kvPrefix, w.s.now/epochTime)
+	ops := make([]*check.Op, keysOfEpoch)
+	for i := range ops {
+		ops[i] = w.op(check.Get, fmt.Sprintf("%s%d", prefix, i))
+	}
+	w.s.load.begin(ops...)
+	var r pb.RangeResponse
+	_, err := w.s.rpc(w.at, "range", callTimeout,
+		func(ctx context.Context, l *life, b v3.Backend) (any, error) {
+			if err := barrier(l, b); err != nil {
+				return nil, err
+			}
+			reply, err := b.AppendRange(ctx, nil, &cairn.RangeRequest{
+				Key: []byte(prefix), End: []byte(prefix[:len(prefix)-1] + "0"),
+			}, v3.Unbounded)
+			if err != nil {
+				return nil, err
+			}
+			return nil, proto.Unmarshal(reply, &r)
+		})
+	for _, o := range ops {
+		o.HasFound = true
+		for _, kv := range r.Kvs {
+			if string(kv.Key) == o.Key {
+				o.Found = valueOf(kv)
+			}
+		}
+	}
+	w.end(err, r.GetHeader().GetRevision(), ops...)
 }
 
 // get reads one key, of the newest state, of what the member has, or of the past.

@@ -210,7 +210,7 @@ func (m *member) exit(l *life, err error) {
 		m.gone = true
 		return
 	}
-	if m.id == 0 || m.existing && !m.began {
+	if !m.damaged && (m.id == 0 || m.existing && !m.began) {
 		m.sim.nemesis.rejoin(m) // the membership has changed since it was told of it
 		return
 	}

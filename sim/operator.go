@@ -87,7 +87,7 @@ func (n *nemesis) add(rng *rand.Rand, learner bool) {
 	}
 	m.join(v.([]raftmember.Member))
 	m.start()
-	if !learner {
+	if !learner || rng.IntN(4) == 0 { // some stay learners
 		return
 	}
 	n.insist(rng, "member promote", func(ctx context.Context, _ *life, b v3.Backend) (any, error) {

@@ -15,6 +15,8 @@ type Options struct {
 	Duration time.Duration // of load and faults, simulated
 	Ops      int           // of the workers, after which clients stop; 0: no limit
 	Faults   Faults
+	// Scenario names the shape that the run has; "": none in particular.
+	Scenario string
 	// Skip names planned faults, by number, that are left out.
 	Skip map[int]bool
 	// Dir is where a picture of a history goes that contradicts itself; "": nowhere.
@@ -75,6 +77,11 @@ func Draw(seed uint64) Options {
 		RevlogBytes:     pick(rng, []int64{4 << 10, 16 << 10, 64 << 10}),
 	}
 	o.Faults = drawFaults(rng)
+	if rng.IntN(8) == 0 {
+		sc := pick(rng, Scenarios())
+		o.Scenario = sc.Name
+		sc.Shape(&o)
+	}
 	return o
 }
 
@@ -108,6 +115,9 @@ func (o Options) String() string {
 		o.Seed, o.Members, o.Duration.Round(time.Millisecond), o.Workers, o.Watchers, o.Tenants,
 		o.Lockers, o.SnapshotCount, o.CatchUpEntries, o.Faults.Loss, o.Faults.Duplicate,
 		o.Faults.Reorder, o.Faults.Drift)
+	if o.Scenario != "" {
+		fmt.Fprintf(&b, ", shape %s", o.Scenario)
+	}
 	for _, k := range kinds {
 		if r := o.Faults.Rates[k.name]; r > 0 {
 			fmt.Fprintf(&b, ", %s %.1f/min", k.name, r)

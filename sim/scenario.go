@@ -32,6 +32,12 @@ func crashScenarios() []Scenario {
 			o.Members = 1
 			faults(o, map[string]float64{"power failure at an operation": 30, "power failure": 20})
 		}},
+		{"double-vote", "a member votes twice in a term, for it has forgotten", func(o *Options) {
+			o.Members, o.ElectionMs = pick(stream(o.Seed, 7), []int{3, 3, 5}), 500
+			faults(o, map[string]float64{
+				"power failure after a vote": 90, "pair cut off": 40, "kill": 20,
+			})
+		}},
 		{"etcd-14685", "a crash while files are rewritten damages them", func(o *Options) {
 			o.RevlogBytes, o.CompactEvery, o.SnapshotCount = 4<<10, 500*time.Millisecond, 5
 			o.ValueBytes = 1000
@@ -63,6 +69,27 @@ func crashScenarios() []Scenario {
 
 func snapshotScenarios() []Scenario {
 	return []Scenario{
+		{"install", "power fails while another member's state takes the place of the own one",
+			func(o *Options) {
+				o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 1000, 1
+				o.CompactEvery = 0
+				faults(o, map[string]float64{
+					"isolation": 25, "power failure near a file": 50, "power failure": 20,
+					"transfer": 20,
+				})
+				o.SnapshotCount = pick(stream(o.Seed, 7), []int{5, 30, 1000})
+			}},
+		{"members", "members come and go while others are away", func(o *Options) {
+			o.Members, o.StrictReconfig = 3, false
+			faults(o, map[string]float64{
+				"member added": 15, "member removed": 10, "member replaced": 10, "isolation": 15,
+				"kill": 15, "transfer": 15,
+			})
+		}},
+		{"leases", "leaders that are away decide on leases", func(o *Options) {
+			o.Members, o.Tenants, o.Lockers, o.ElectionMs = 3, 4, 2, 500
+			faults(o, map[string]float64{"pause": 50, "isolation": 10, "transfer": 10})
+		}},
 		{"etcd-18055", "two snapshots for one member", func(o *Options) {
 			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
 			faults(o, map[string]float64{

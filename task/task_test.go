@@ -52,3 +52,25 @@ func TestGroup(t *testing.T) {
 		t.Errorf("%d of 10 have counted", count)
 	}
 }
+
+// BenchmarkWait compares a wait with the select that it stands for.
+func BenchmarkWait(b *testing.B) {
+	ready, never := make(chan struct{}, 1), make(chan struct{})
+	b.Run("select", func(b *testing.B) {
+		for b.Loop() {
+			ready <- struct{}{}
+			select {
+			case <-never:
+			case <-ready:
+			}
+		}
+	})
+	b.Run("wait", func(b *testing.B) {
+		var tasks task.Tasks
+		b.ReportAllocs()
+		for b.Loop() {
+			ready <- struct{}{}
+			tasks.Wait(nil, never, ready)
+		}
+	})
+}

@@ -134,6 +134,7 @@ func (f flags) draw(seed uint64) (sim.Options, error) {
 	}
 	for _, s := range sim.Scenarios() {
 		if s.Name == f.scenario {
+			o.Scenario = s.Name
 			s.Shape(&o)
 			return o, nil
 		}

@@ -55,7 +55,12 @@ func run(cfg *config.Config, log *logging.Log) int {
 	}
 	result := make(chan started, 1)
 	go func() {
-		s, err := server.Start(ctx, cfg, log.Logger)
+		fsys, clk, err := world()
+		if err != nil {
+			result <- started{nil, err}
+			return
+		}
+		s, err := server.Start(ctx, cfg, log.Logger, fsys, clk)
 		result <- started{s, err}
 	}()
 	var s *server.Server

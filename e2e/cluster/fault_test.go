@@ -96,7 +96,7 @@ func (h *hunt) start(working, watching context.Context) {
 	}
 	add("all", roamers, h.cluster.Endpoints()...)
 	for i := range tenantCount {
-		l := &tenants{clients: clients, number: i,
+		l := &tenants{clients: clients, number: i, skew: *flagSkew,
 			rng: rand.New(rand.NewPCG(h.seed, uint64(1000+i)))}
 		h.tenants = append(h.tenants, l)
 		h.tasks.Go(func() { l.run(working) })

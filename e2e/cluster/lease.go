@@ -41,7 +41,8 @@ type tenant struct {
 type tenants struct {
 	clients []*clientv3.Client
 	rng     *rand.Rand
-	number  int // of this one among its like
+	number  int     // of this one among its like
+	skew    float64 // by which part members' clocks are wrong at most
 
 	mu     sync.Mutex // guards all
 	all    []*tenant
@@ -88,7 +89,7 @@ func (l *tenants) grant(ctx context.Context) (*tenant, error) {
 		return nil, err
 	}
 	t := &tenant{id: resp.ID, key: fmt.Sprintf("%s%d-%x", leasePrefix, l.number, resp.ID),
-		until: begin.Add(time.Duration(resp.TTL) * time.Second)}
+		until: l.promised(begin, resp.TTL)}
 	if _, err := l.client().Put(ctx, t.key, "", clientv3.WithLease(t.id)); err != nil {
 		return nil, err
 	}
@@ -109,8 +110,13 @@ func (l *tenants) renew(ctx context.Context, t *tenant) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	t.until = begin.Add(time.Duration(resp.TTL) * time.Second)
+	t.until = l.promised(begin, resp.TTL)
 	l.renews++
+}
+
+// promised is when a lease may end for which somebody asked at a time: clocks may be fast.
+func (l *tenants) promised(begin time.Time, ttl int64) time.Time {
+	return begin.Add(time.Duration(float64(ttl) * float64(time.Second) / (1 + l.skew)))
 }
 
 // revoke takes a lease back: its key is gone with the answer.

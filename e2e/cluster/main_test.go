@@ -24,7 +24,9 @@ var (
 	flagOnly   = flag.String("fault", "", "only faults with this in their names")
 	flagKeep   = flag.Bool("keep", false, "keep data and logs of tests that pass, too")
 	flagWrites = flag.Int("writes", 5_000, "writes that a member misses, in the catch-up test")
-	flagGrown  = flag.Int("grown", 3, "members to grow to, in the test of changes of membership")
+	flagSkew   = flag.Float64("skew", 0, "by which part the members' clocks run too fast or too "+
+		"slow at most; needs a -server-binary that was built with -tags faults")
+	flagGrown = flag.Int("grown", 3, "members to grow to, in the test of changes of membership")
 )
 
 // clientLogEnv sets from which level on etcd's client logs to standard error.
@@ -44,6 +46,11 @@ func TestMain(m *testing.M) {
 	// The clients' complaints about each fault help nobody.
 	if err := os.Setenv(clientLogEnv, "fatal"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+	}
+	if *flagSkew > 0 {
+		if err := os.Setenv("CAIRN_CLOCK_SKEW", fmt.Sprint(*flagSkew)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
 	}
 	code := m.Run()
 	if err := os.RemoveAll(built.dir); built.dir != "" && err != nil {

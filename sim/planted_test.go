@@ -1,0 +1,53 @@
+//go:build mutate
+
+package sim
+
+import (
+	"testing"
+
+	"github.com/cairnkv/cairn/internal/mutate"
+)
+
+// aims are the shapes of runs in which a planted bug comes out soonest; the rest needs none.
+var aims = map[mutate.Bug]string{
+	mutate.VoteUnsynced:      "double-vote",
+	mutate.NoteStays:         "install",
+	mutate.NoInstallNote:     "install",
+	mutate.TruncateEarly:     "install",
+	mutate.UnknownUnanswered: "members",
+	mutate.LostTermCheck:     "leases",
+	mutate.RenewForgotten:    "leases",
+	mutate.LeaseShort:        "leases",
+	mutate.ReadWithoutQuorum: "etcd-20418",
+}
+
+// TestPlanted plants each bug and demands that it is found within a bounded number of runs; without
+// one the same seeds must not fail.
+func TestPlanted(t *testing.T) {
+	const enough = 400
+	defer mutate.Plant(mutate.None)
+	for _, bug := range mutate.All() {
+		mutate.Plant(bug)
+		runs, found := 0, false
+		for ; runs < enough && !found; runs++ {
+			o := Draw(uint64(runs + 1))
+			for _, sc := range Scenarios() {
+				if sc.Name == aims[bug] {
+					sc.Shape(&o)
+				}
+			}
+			r := Run(o, nil)
+			if found = r.Failure != nil; !found {
+				continue
+			}
+			t.Logf("%v: found in run %d: %.150v", bug, runs+1, r.Failure)
+			mutate.Plant(mutate.None)
+			if r := Run(o, nil); r.Failure != nil {
+				t.Errorf("%v: the run fails without it too: %v", bug, r.Failure)
+			}
+		}
+		if !found {
+			t.Errorf("%v (%s): not found in %d runs", bug, bug.Text(), runs)
+		}
+	}
+}
