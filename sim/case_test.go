@@ -1,11 +1,17 @@
 package sim
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/revlog"
+	v3 "github.com/cairnkv/cairn/v3"
+	"github.com/cairnkv/cairn/vfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
@@ -13,7 +19,7 @@ import (
 func quietCluster(t *testing.T) *Sim {
 	t.Helper()
 	o := Draw(1)
-	o.Members, o.Faults = 3, Faults{}
+	o.Members, o.Faults, o.HashInterval = 3, Faults{}, 0
 	t.Cleanup(seedEntropy(o.Seed))
 	s := newSim(o, nil)
 	s.Stats.Faults = map[string]int64{}
@@ -96,4 +102,73 @@ func TestUnknownEntry(t *testing.T) {
 	if s.truth.history.Revision != revision {
 		t.Errorf("revision %d was made behind the unknown entry", s.truth.history.Revision)
 	}
+}
+
+// TestDamageMetByWatch: a watch that has to catch up over a damaged record ends the member, which
+// then has the record from the others.
+func TestDamageMetByWatch(t *testing.T) {
+	s := quietCluster(t)
+	const count = 30
+	written := 0
+	s.clients.Go("writer", func() {
+		for written < count {
+			r := &pb.PutRequest{Key: []byte("k"), Value: fmt.Appendf(nil, "value-%d-", written)}
+			if s.submit(s.members[0], command.Put, r, &pb.PutResponse{}) == nil {
+				written++
+			}
+		}
+	})
+	s.clientsRun()
+	s.until(s.now+10*time.Second, func() bool { return written == count && s.apart() == nil })
+	m := s.members[0]
+	if m == s.leader() {
+		m = s.members[1]
+	}
+	flipIn(t, m, "value-17-")
+	m.damage()
+	l := m.life
+	l.Go("watch", func() {
+		c := v3.WatchCreate{Key: []byte{0}, End: []byte{0}, StartRevision: 2}
+		l.stream(c, false, nil, func(*pb.WatchResponse) bool { return true })
+	})
+	m.touch()
+	corrupt := (*revlog.CorruptError)(nil)
+	if !s.until(s.now+10*time.Second, func() bool { return errors.As(m.lastExit, &corrupt) }) {
+		t.Fatalf("%s goes on with a damaged record (%v)", m.name, s.failure)
+	}
+	if !s.until(s.now+20*time.Second, func() bool { return s.apart() == nil }) {
+		t.Fatalf("%s is not repaired: %v, %v", m.name, s.apart(), s.failure)
+	}
+	if err := s.sameState(); err != nil {
+		t.Error(err)
+	}
+}
+
+// flipIn flips a bit of a text in a member's record log.
+func flipIn(t *testing.T, m *member, text string) {
+	t.Helper()
+	fs := m.life.disk.mem
+	names, err := fs.List("data/revlog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		f, err := fs.Open("data/revlog/" + name)
+		if err != nil || strings.Contains(name, "LOCK") {
+			t.Fatal(name, err)
+		}
+		size, _ := f.Size()
+		b := make([]byte, size)
+		_, err = f.ReadAt(b, 0)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.Index(b, []byte(text)); i >= 0 {
+			if err := vfs.Flip(fs, f.Name(), int64(i), 1); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("%q is nowhere", text)
 }

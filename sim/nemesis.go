@@ -32,6 +32,7 @@ type nemesis struct {
 	// for what a majority has lost is lost.
 	repairing *member
 	failures  map[*member]int // starts in a row that failed
+	told      int             // voters, as the last change was answered; 0: none was
 	busy      int             // changes of the membership under way
 }
 
@@ -153,7 +154,7 @@ func (n *nemesis) exited(m *member, err error) {
 		return
 	}
 	n.failures[m] = 0
-	if !m.damaged || len(s.voters()) < 3 {
+	if !m.damaged || n.votersLeft() < 3 {
 		if !m.damaged {
 			s.fail(fmt.Errorf("%s does not start any more: %w", m.name, err))
 		}
@@ -175,7 +176,7 @@ func (m *member) resume() {
 
 // mayDamage says whether the disk of a member may lie: no other one's does, and others have all.
 func (n *nemesis) mayDamage(m *member) bool {
-	if len(n.s.voters()) < 3 || n.repairing != nil && n.repairing != m || n.busy > 0 {
+	if n.votersLeft() < 3 || n.repairing != nil && n.repairing != m || n.busy > 0 {
 		return false
 	}
 	for _, o := range n.s.members {
@@ -184,6 +185,16 @@ func (n *nemesis) mayDamage(m *member) bool {
 		}
 	}
 	return m.id != 0
+}
+
+// votersLeft counts the voters. Those that run may not know yet of a removal that the operator was
+// told of.
+func (n *nemesis) votersLeft() int {
+	count := len(n.s.voters())
+	if n.told > 0 {
+		count = min(count, n.told)
+	}
+	return count
 }
 
 // anyDamaged says whether some disk lies.

@@ -51,6 +51,14 @@ func (n *nemesis) insist(rng *rand.Rand, what string, fn served) (any, bool) {
 		n.s.logf("%s by %s: %v", what, m.name, err)
 		if err == nil {
 			n.s.Stats.MemberChanges++
+			if all, ok := v.([]raftmember.Member); ok {
+				n.told = 0
+				for _, m := range all {
+					if !m.IsLearner {
+						n.told++
+					}
+				}
+			}
 			return v, true
 		}
 		n.s.rest(between(rng, 50*time.Millisecond, 500*time.Millisecond))
@@ -168,7 +176,7 @@ func (n *nemesis) forget(rng *rand.Rand, m *member) bool {
 }
 
 func (n *nemesis) removeMember(rng *rand.Rand) {
-	if len(n.s.voters()) < 3 || n.repairing != nil || n.anyDamaged() {
+	if n.votersLeft() < 3 || n.repairing != nil || n.anyDamaged() {
 		return
 	}
 	if m := n.some(rng, func(m *member) bool { return m.id != 0 }); m != nil {
@@ -182,7 +190,7 @@ func (n *nemesis) removeMember(rng *rand.Rand) {
 
 // replaceMember gives a member a new disk and lets it join anew.
 func (n *nemesis) replaceMember(rng *rand.Rand) {
-	if len(n.s.voters()) < 3 || n.repairing != nil || n.anyDamaged() {
+	if n.votersLeft() < 3 || n.repairing != nil || n.anyDamaged() {
 		return
 	}
 	if m := n.some(rng, func(m *member) bool { return m.id != 0 }); m != nil {
