@@ -270,17 +270,22 @@ func (c *Call) Later(then func(*Call)) {
 
 // Go has a goroutine of its own call run, which may block and use Context, Begin, Write and End. At
 // most maxLong such goroutines of a connection run at once; further ones wait for their turn. Stop
-// waits for them.
+// waits for them. If the connection is over, run is called at once, with a context that has ended.
 func (c *Call) Go(run func(*Call)) {
 	cn := c.conn
 	c.then, c.used = run, true
 	cn.mu.Lock()
-	defer cn.mu.Unlock()
 	c.ctx, c.stop = context.WithCancel(cn.ctx)
 	if c.over {
 		c.stop()
 	}
-	if cn.long >= maxLong && !cn.dead {
+	if cn.dead { // Stop may have seen the last goroutine already
+		cn.mu.Unlock()
+		run(c)
+		return
+	}
+	defer cn.mu.Unlock()
+	if cn.long >= maxLong {
 		cn.longWait = append(cn.longWait, c)
 		return
 	}

@@ -33,6 +33,7 @@ type rawClient struct {
 // answer is what came of a stream.
 type answer struct {
 	fields map[string]string
+	block  []byte // of the first headers
 	data   []byte
 	ended  bool
 	reset  bool
@@ -131,6 +132,9 @@ func (c *rawClient) take(f http2.Frame) {
 		if err != nil || !f.HeadersEnded() {
 			c.t.Fatalf("headers of stream %d: %v", f.StreamID, err)
 		}
+		if a.block == nil {
+			a.block = bytes.Clone(f.HeaderBlockFragment())
+		}
 		for _, h := range fields {
 			a.fields[h.Name] = h.Value
 		}
@@ -224,14 +228,18 @@ func TestTinyWindows(t *testing.T) {
 // Answers are understood whatever size the client wants its header table to have.
 func TestHeaderTableSizes(t *testing.T) {
 	c := start(t, newEcho(Options{})).raw(t)
-	id := uint32(1)
+	id, last := uint32(1), uint32(4096)
 	for _, size := range []uint32{4096, 0, 50, 104, 103, 4096, 1 << 20, 0} {
 		c.do(c.WriteSettings(http2.Setting{ID: http2.SettingHeaderTableSize, Val: size}))
-		c.dec.SetMaxDynamicTableSize(size)
 		c.dec.SetAllowedMaxDynamicTableSize(size)
-		for range 3 {
+		for i := range 3 {
 			c.ask(id, "Now", "x")
 			c.expect(id, "x")
+			told := c.of(id).block[0]&0xe0 == resize
+			if changed := min(size, 4096) != last; told != (changed && i == 0) {
+				t.Errorf("table of %d after %d: the change is told: %v", size, last, told)
+			}
+			last = min(size, 4096)
 			if kind := c.of(id).fields["content-type"]; kind != "application/grpc" {
 				t.Errorf("table of %d: %q", size, kind)
 			}

@@ -307,9 +307,15 @@ func (s *Stream) Status() (st *status.Status, finished bool) {
 }
 
 // Go calls run on a goroutine of its own, with a context that ends with the connection at the
-// latest. Stop waits for it.
-func (s *Stream) Go(run func(ctx context.Context)) {
+// latest. Stop waits for it. ok is false if the connection is over: then run is not called.
+func (s *Stream) Go(run func(ctx context.Context)) (ok bool) {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	if s.conn.dead {
+		return false
+	}
 	s.conn.srv.handlers.Go(func() { run(s.conn.ctx) })
+	return true
 }
 
 // Over says whether the stream has ended.

@@ -14,16 +14,19 @@ import (
 // errClientGone is the cause of streams that end with their connection or by the client's will.
 var errClientGone = errors.New("rpc: the client has gone away")
 
-// find is the stream of an id, nil if it is over or never was.
-func (c *conn) find(id uint32) *stream {
+// find is the stream of an id, nil if it is over or never was. end says that the client says no
+// more with this frame, late that it had said so before.
+func (c *conn) find(id uint32, end bool) (s *stream, late bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.streams[id]
-	if s != nil {
-		s.credit += s.returned
-		s.returned = 0
+	if s = c.streams[id]; s == nil {
+		return nil, false
 	}
-	return s
+	s.credit += s.returned
+	s.returned = 0
+	late = s.halved
+	s.halved = late || end
+	return s, late
 }
 
 // checkKnown refuses frames of streams that were never opened.
@@ -112,11 +115,11 @@ func (c *conn) onTrailers(id uint32, block []byte, end bool) error {
 	if err != nil && !errors.Is(err, errMalformed) {
 		return err
 	}
-	s := c.find(id)
+	s, late := c.find(id, end)
 	switch {
 	case s == nil:
 		return &connError{http2.ErrCodeStreamClosed, "HEADERS of a stream that is closed"}
-	case s.halved:
+	case late:
 		return &streamError{id, http2.ErrCodeStreamClosed}
 	case err != nil || !end:
 		return &streamError{id, http2.ErrCodeProtocol}
@@ -220,7 +223,7 @@ func (c *conn) onData(f *frame) error {
 		return err
 	}
 	end := f.flags.Has(http2.FlagDataEndStream)
-	s := c.find(f.stream)
+	s, late := c.find(f.stream, end)
 	switch {
 	case s == nil && n >= smallBytes:
 		// It was under way when the stream ended, as the rest of a request that was refused.
@@ -228,7 +231,7 @@ func (c *conn) onData(f *frame) error {
 		defer c.mu.Unlock()
 		c.out.buf = appendRST(c.out.buf, f.stream, http2.ErrCodeStreamClosed)
 		return nil
-	case s == nil || s.halved:
+	case s == nil || late:
 		return &streamError{f.stream, http2.ErrCodeStreamClosed}
 	}
 	if s.credit -= n; s.credit < 0 {
@@ -251,7 +254,6 @@ func (c *conn) onBody(s *stream, b []byte, end bool) error {
 	if s.head.length >= 0 && (s.got > s.head.length || end && s.got != s.head.length) {
 		return &streamError{s.id, http2.ErrCodeProtocol}
 	}
-	s.halved = end
 	s.sink.data(b, end)
 	return nil
 }

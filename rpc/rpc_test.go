@@ -373,6 +373,12 @@ func TestHTTP(t *testing.T) {
 	if resp, err = client.Head("http://" + r.addr + "/x"); err != nil || resp.StatusCode != 200 {
 		t.Errorf("%v, %v", resp, err)
 	}
+	raw := r.raw(t)
+	raw.headers(1, raw.block(":method", "HEAD", ":scheme", "http", ":path", "/", ":authority", "x"),
+		true)
+	if a := raw.end(1); a.fields[":status"] != "200" || len(a.data) > 0 {
+		t.Errorf("HEAD was answered with %v and %d bytes", a.fields, len(a.data))
+	}
 }
 
 // Drain lets calls end that are under way, and begins none.

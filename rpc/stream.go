@@ -21,9 +21,9 @@ type stream struct {
 	// Of the reader alone:
 	credit int64 // bytes of data that the client may send
 	got    int64 // bytes that came
-	halved bool  // the client has said all
 
 	// Guarded by conn.mu:
+	halved   bool   // the client has said all; the reader sets it
 	window   int64  // bytes of data that the client takes
 	queue    []byte // data that waits for a window or for room
 	sent     int    // of queue

@@ -13,16 +13,19 @@
 // # Use
 //
 //	door := v3.New(backend, v3.Options{...})
-//	s := grpc.NewServer(door.ServerOptions()...)
+//	s := rpc.New(rpc.Options{MaxRecvBytes: door.MaxRecvBytes(), ...})
 //	door.Register(s)
 //	go s.Serve(listener)
 //	... door.Tick() once per election timeout
 //
 // # Life of a request
 //
-// A hot request owns one call: its bytes, what was decoded from them, a timer. The handler's
-// goroutine waits for the first of three: the backend's answer, the end of the client's context,
-// Options.RequestTimeout. If it is not the answer, the request is given up for the client, but
-// it may still take effect; then the call lives on until the backend says that it is done
-// with the bytes, and only then they are freed.
+// A hot request has no goroutine, context or timer. It begins on the goroutine that reads its
+// connection: decoded, checked, then answered at once (a read that needs no round), or handed to
+// the backend, whose done answers it from wherever it is called. A read that waits for its point
+// goes on where the connection is written. If the client gives up, the request may still take
+// effect; its bytes stay as they are until the backend is done with them.
+//
+// Watches and renewals of leases are raw streams of package rpc; all other streams, and what is
+// asked seldom, have a goroutine each.
 package v3

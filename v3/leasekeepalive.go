@@ -74,7 +74,7 @@ func (k *keeper) Message(msg []byte) (ok bool) {
 // patiently renews with a goroutine: the leader is another member, or a lease runs out, or
 // something went wrong.
 func (k *keeper) patiently(r *renewal) {
-	k.stream.Go(func(ctx context.Context) {
+	_ = k.stream.Go(func(ctx context.Context) { // or the client has gone
 		ttl, err := k.door.backend.KeepAlive(ctx, r.id)
 		k.renewed(r, ttl, err)
 	})

@@ -15,10 +15,18 @@ import (
 	"github.com/cairnkv/cairn/rpc/conform/raw"
 )
 
+// settled is an enemy whose settings and the server's have been exchanged: nothing comes between
+// the frames that it sends.
+func (a *arena) settled() *raw.Conn {
+	c := a.enemy(raw.Config{})
+	a.wait(c, func(s *raw.State) bool { return s.SettingsAcks > 0 && len(s.Settings) > 0 })
+	return c
+}
+
 // headerAttacks are blocks of headers that do not end, or that are larger than they seem.
 var headerAttacks = []attack{
 	{name: "continuations", run: func(a *arena) {
-		c := a.enemy(raw.Config{})
+		c := a.settled()
 		c.Frame(http2.FrameHeaders, 0, 1, c.Encode(raw.Request(unaryMethod)))
 		// Literals that no table keeps, without an end.
 		block := bytes.Repeat(append([]byte{0x10, 1, 'x', 100}, make([]byte, 100)...), 150)
@@ -27,7 +35,7 @@ var headerAttacks = []attack{
 			http2.ErrCodeFrameSize)
 	}},
 	{name: "empty continuations", run: func(a *arena) {
-		c := a.enemy(raw.Config{})
+		c := a.settled()
 		c.Frame(http2.FrameHeaders, 0, 1, c.Encode(raw.Request(unaryMethod)))
 		flood(c, 1_000_000, func(int) { c.Frame(http2.FrameContinuation, 0, 1, nil) })
 		if a.k.name != "reference" { // grpc-go waits for the end of them
@@ -35,7 +43,7 @@ var headerAttacks = []attack{
 		}
 	}},
 	{name: "a long string without an end", run: func(a *arena) {
-		c := a.enemy(raw.Config{})
+		c := a.settled()
 		// A literal of 2^31 bytes, which come.
 		c.Frame(http2.FrameHeaders, 0, 1, []byte{0x10, 1, 'x', 0x7f, 0x81, 0xff, 0xff, 0xff, 7})
 		block := make([]byte, 16<<10)
