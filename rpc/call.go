@@ -168,6 +168,10 @@ func (c *Call) expired() {
 		c.conn.reset(&c.stream, cancelCode)
 		return
 	}
+	if late := c.head.method.late; late != nil {
+		c.sendStatus(late, nil)
+		return
+	}
 	c.sendStatus(errDeadline, nil)
 }
 

@@ -57,6 +57,12 @@ const (
 	// closeTime is how long the last bytes of a connection that ends may take.
 	closeTime = time.Second
 
+	// graceTime and a part of the timeout (graceShare) are added to the deadline of a call. Clients
+	// keep their deadlines themselves; etcd's sends a put again when a server says that time is
+	// over and its own clock does not yet, so it must be over for both.
+	graceTime  = 50 * time.Millisecond
+	graceShare = 8
+
 	// The defaults are grpc-go's.
 	defaultKeepaliveMinTime  = 5 * time.Minute
 	defaultKeepaliveInterval = 2 * time.Hour

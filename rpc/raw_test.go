@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairnkv/cairn/clock"
 )
@@ -254,7 +256,15 @@ func TestHeaderTableSizes(t *testing.T) {
 
 // A client that leaves its deadline to the server is told by it.
 func TestDeadline(t *testing.T) {
-	c := start(t, newEcho(Options{})).raw(t)
+	s := newEcho(Options{})
+	s.Unary(echoService, "Put", func(*Call) {})
+	s.Late(echoService, "Put", status.New(codes.Unavailable, "too late"))
+	c := start(t, s).raw(t)
+	c.ask(11, "Put", "x", "grpc-timeout", "20m")
+	if a := c.end(11); a.fields["grpc-status"] != "14" || a.fields["grpc-message"] != "too late" {
+		t.Errorf("%v", a.fields)
+	}
+	c = start(t, newEcho(Options{})).raw(t)
 	c.ask(1, "Never", "x", "grpc-timeout", "20m")
 	c.ask(3, "Now", "x", "grpc-timeout", "10H")
 	c.headers(5, c.call("Stream", "grpc-timeout", "30m"), false)

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -157,7 +158,7 @@ func (c *conn) begin(id uint32, h *head, end bool) error {
 	s.window = c.out.initial
 	c.streams[id] = s
 	if h.timed && h.grpc {
-		c.endAt(s, c.now.Add(h.timeout))
+		c.endAt(s, c.now.Add(withGrace(h.timeout)))
 	}
 	c.mu.Unlock()
 	s.sink.begin()
@@ -165,6 +166,11 @@ func (c *conn) begin(id uint32, h *head, end bool) error {
 		s.sink.data(nil, true)
 	}
 	return nil
+}
+
+// withGrace is how long a call may take whose client gives it so long.
+func withGrace(timeout time.Duration) time.Duration {
+	return timeout + min(timeout/graceShare+graceTime, math.MaxInt64-timeout)
 }
 
 // endAt gives a stream a deadline; the writer keeps the time. mu is held.

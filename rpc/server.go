@@ -72,7 +72,8 @@ type method struct {
 	open      func(*Stream) (Receiver, error)
 	unary     *grpc.MethodDesc
 	streaming *grpc.StreamDesc
-	service   any // what handlers of generated services are given
+	service   any            // what handlers of generated services are given
+	late      *status.Status // of calls whose deadline is over; nil: DeadlineExceeded
 }
 
 // Server serves connections. Methods are registered before the first Serve; everything else is safe
@@ -133,6 +134,12 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 // Unary adds a raw unary method.
 func (s *Server) Unary(service, name string, handle func(*Call)) {
 	s.add(service, name, &method{raw: handle})
+}
+
+// Late says what the clients of a raw unary method are told when their deadlines are over, instead
+// of DeadlineExceeded: some send a request again that was answered with that.
+func (s *Server) Late(service, name string, st *status.Status) {
+	s.methods["/"+service+"/"+name].late = st
 }
 
 // Stream adds a raw streaming method. open is called at the beginning of each stream, on the

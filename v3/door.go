@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
@@ -93,6 +94,10 @@ func (d *Door) Register(s *rpc.Server) {
 	for _, svc := range d.services {
 		for _, m := range svc.hot {
 			s.Unary(m.Service, m.Name, func(r *rpc.Call) { d.handle(m, r) })
+			if m.Name != "Range" {
+				// It may still take effect (etcd parseProposeCtxErr).
+				s.Late(m.Service, m.Name, status.Convert(statusOf(cairn.ErrTimeout)))
+			}
 		}
 		for _, m := range svc.raw {
 			s.Stream(m.Service, m.Name, func(st *rpc.Stream) (rpc.Receiver, error) {
