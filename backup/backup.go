@@ -75,8 +75,8 @@ var (
 const (
 	revisionBytes  = 8 + 1 + 8
 	tombstoneMark  = 't'
-	recordsPerTx   = 10_000
-	bytesPerTx     = 8 << 20
+	recordsPerTx   = 2_000 // a commit is not interrupted: a few milliseconds
+	bytesPerTx     = 1 << 20
 	fileMode       = 0o600
 	recordFillPart = 0.95 // records come in order: pages may be full
 )

@@ -2,13 +2,15 @@ package mvcc
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/wire"
 )
 
-// ctxRecords is how many records of a scan pass between two looks at the context.
+// ctxRecords is how many records of a scan pass between two looks at the context, and how many are
+// read before others have their turn.
 const ctxRecords = 256
 
 // Changes calls fn for the events with from <= revision <= to, in order, as far as they are
@@ -142,8 +144,13 @@ func (v *View) retained(
 	n := 0
 	return v.s.log.Scan(cairn.Revision{Main: from}, rev,
 		func(_ revlog.Pos, r revlog.Record) (bool, error) {
-			if n++; n%ctxRecords == 0 && ctx.Err() != nil {
-				return false, ctx.Err()
+			if n++; n%ctxRecords == 0 {
+				if ctx.Err() != nil {
+					return false, ctx.Err()
+				}
+				// On one processor each step of a request would wait for the end of this
+				// goroutine's time slice.
+				runtime.Gosched()
 			}
 			if r.Rev.Main <= v.floor && !v.needed(&r, at) {
 				return true, nil
