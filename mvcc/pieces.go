@@ -68,13 +68,13 @@ func (s *Store) WriteRange(
 	header := *h
 	header.Revision = v.rev
 	head := wire.AppendHeader(nil, &header)
-	size, total := len(head), int64(0)
+	size := len(head)
 	var scratch []byte
-	err = v.walk(ctx, q, rev, func(it *item) error {
+	total, err := v.walk(q, rev, ctx.Err, func(it *item) error {
 		n, err := s.itemSize(q, it, &scratch)
 		size += n
 		return err
-	}, &total)
+	})
 	if err != nil {
 		return err
 	}
@@ -92,54 +92,18 @@ func (r *reader) writePieces(
 	write func(piece []byte) error,
 ) error {
 	buf := append(make([]byte, 0, pieceBytes), head...)
-	var total int64
-	err := r.walk(ctx, q, rev, func(it *item) (err error) {
+	_, err := r.walk(q, rev, ctx.Err, func(it *item) (err error) {
 		if buf, err = r.s.appendItem(buf, q, it); err != nil || len(buf) < pieceBytes {
 			return err
 		}
 		err = write(buf)
 		buf = buf[:0]
 		return err
-	}, &total)
+	})
 	if err != nil {
 		return err
 	}
 	return write(append(buf, tail...))
-}
-
-// walk visits the first keys of a range, up to its limit, and counts all.
-func (r *reader) walk(
-	ctx context.Context, q *cairn.RangeRequest, rev int64, visit func(it *item) error,
-	total *int64,
-) error {
-	limit := q.Limit
-	if limit <= 0 {
-		limit = math.MaxInt64
-	}
-	c := &r.at
-	for c.start(q.Key, q.End); !c.done; {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		r.items = r.items[:0]
-		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if *total >= limit {
-				if r.s.isLive(id, rev) {
-					*total++
-				}
-			} else if v, ok := r.s.live(id, rev); ok {
-				r.take(id, v)
-				*total++
-			}
-			return true
-		})
-		for i := range r.items {
-			if err := visit(&r.items[i]); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // itemSize is the length of what appendItem appends; scratch is memory for it.

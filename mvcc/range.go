@@ -197,14 +197,28 @@ func (s *Store) isLive(id uint32, rev int64) bool {
 func (r *reader) appendInOrder(
 	ctx context.Context, dst []byte, q *cairn.RangeRequest, rev int64,
 ) (_ []byte, total int64, err error) {
-	limit, from := q.Limit, len(dst)
+	from := len(dst)
+	total, err = r.walk(q, rev, func() error { return r.goOn(ctx, len(dst)-from) },
+		func(it *item) (err error) {
+			dst, err = r.s.appendItem(dst, q, it)
+			return err
+		})
+	return dst, total, err
+}
+
+// walk visits the first keys of a range, up to its limit, and counts all. before is asked before
+// each chunk.
+func (r *reader) walk(
+	q *cairn.RangeRequest, rev int64, before func() error, visit func(it *item) error,
+) (total int64, err error) {
+	limit := q.Limit
 	if limit <= 0 {
 		limit = math.MaxInt64
 	}
 	c := &r.at
 	for c.start(q.Key, q.End); !c.done; {
-		if err := r.goOn(ctx, len(dst)-from); err != nil {
-			return dst, 0, err
+		if err := before(); err != nil {
+			return 0, err
 		}
 		r.items = r.items[:0]
 		r.s.scan(c, chunkKeys, func(id uint32) bool {
@@ -219,12 +233,12 @@ func (r *reader) appendInOrder(
 			return true
 		})
 		for i := range r.items {
-			if dst, err = r.s.appendItem(dst, q, &r.items[i]); err != nil {
-				return dst, 0, err
+			if err := visit(&r.items[i]); err != nil {
+				return 0, err
 			}
 		}
 	}
-	return dst, total, nil
+	return total, nil
 }
 
 // goOn is asked before each chunk of a walk, and check when bytes were added to the response: both
