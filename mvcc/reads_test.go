@@ -108,7 +108,31 @@ func (b *suite) read() {
 	want, wantErr := b.m.rangeAt(b.m.rev, b.m.compact, cairn.Header{Revision: b.m.rev}, r)
 	got, err := b.s.AppendRange(context.Background(), nil, &cairn.Header{}, r)
 	b.same(r, got, err, want, wantErr)
+	b.pieces(r, want, wantErr)
 	b.stream()
+}
+
+// pieces compares a range that is measured first and then written piece by piece, and one that has
+// a budget.
+func (b *suite) pieces(r *cairn.RangeRequest, want []byte, wantErr error) {
+	b.t.Helper()
+	size, got := -1, []byte(nil)
+	err := b.s.WriteRange(context.Background(), &cairn.Header{}, r,
+		func(n int) error { size = n; return nil },
+		func(piece []byte) error { got = append(got, piece...); return nil })
+	b.same(r, got, err, want, wantErr)
+	if err == nil && size != len(got) {
+		b.t.Fatalf("range %+v: %d bytes were announced, %d came", r, size, len(got))
+	}
+	budget := Budget{Keys: 1 + b.r.IntN(2*chunkKeys), Bytes: b.r.IntN(400)}
+	got, err = b.s.AppendRangeWithin(context.Background(), nil, &cairn.Header{}, r, budget)
+	if errors.Is(err, ErrLong) {
+		if len(got) != 0 || len(r.End) == 0 {
+			b.t.Fatalf("range %+v, budget %+v: %d bytes and %v", r, budget, len(got), err)
+		}
+		return
+	}
+	b.same(r, got, err, want, wantErr)
 }
 
 // stream compares the merged pieces of a stream.
