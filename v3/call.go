@@ -46,7 +46,8 @@ type call struct {
 	ready func(reply []byte, err error) // of a barrier
 	next  func(*rpc.Call)               // read, on the connection's goroutine
 	phase atomic.Uint32
-	err   error // of the barrier
+	err   error         // of the barrier
+	look  func(c *call) // the second half of a read
 }
 
 // Phases of a read that waits for a barrier.
@@ -60,6 +61,7 @@ const (
 // call to the backend, and does not block.
 type hot struct {
 	*Method
+	reads  bool // it changes nothing, whatever is asked
 	decode func(c *call) error
 	serve  func(c *call)
 }
@@ -145,9 +147,10 @@ func (c *call) propose(kind command.Kind) {
 	c.door.backend.Propose(kind, c.req, c.done)
 }
 
-// read calls the method's second half, which reads, when local reads are linearizable: at once if
-// the backend says so at once, else when it does, on the connection's writing goroutine.
-func (c *call) read(serializable bool) {
+// read calls look, which reads and answers, when local reads are linearizable: at once if the
+// backend says so at once, else when it does, on the connection's writing goroutine.
+func (c *call) read(serializable bool, look func(c *call)) {
+	c.look = look
 	if !serializable {
 		c.phase.Store(asking)
 		c.door.backend.Barrier(c.ready)
@@ -173,10 +176,8 @@ func (c *call) proceed(r *rpc.Call) {
 		c.fail(c.err)
 	case r.Gone():
 		c.fail(context.Canceled)
-	case c.method.Name == "Txn":
-		c.answerTxn()
 	default:
-		c.answerRange()
+		c.look(c)
 	}
 }
 

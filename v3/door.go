@@ -94,7 +94,7 @@ func (d *Door) Register(s *rpc.Server) {
 	for _, svc := range d.services {
 		for _, m := range svc.hot {
 			s.Unary(m.Service, m.Name, func(r *rpc.Call) { d.handle(m, r) })
-			if m.Name != "Range" {
+			if !m.reads {
 				// It may still take effect (etcd parseProposeCtxErr).
 				s.Late(m.Service, m.Name, status.Convert(statusOf(cairn.ErrTimeout)))
 			}

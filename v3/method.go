@@ -36,8 +36,10 @@ func (s *service) method(name string, kind MethodKind) *Method {
 }
 
 // unary adds a unary method without a goroutine for each request; see hot.
-func (s *service) unary(name string, decode func(c *call) error, serve func(c *call)) {
-	s.hot = append(s.hot, &hot{s.method(name, Unary), decode, serve})
+func (s *service) unary(name string, decode func(c *call) error, serve func(c *call)) *hot {
+	m := &hot{Method: s.method(name, Unary), decode: decode, serve: serve}
+	s.hot = append(s.hot, m)
+	return m
 }
 
 // cold adds a unary method that works on generated types and may block.

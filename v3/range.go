@@ -25,7 +25,7 @@ func (d *Door) serveRange(c *call) {
 		c.fail(err)
 		return
 	}
-	c.read(c.rng.Serializable)
+	c.read(c.rng.Serializable, (*call).answerRange)
 }
 
 // answerRange reads on the connection's goroutine, if it does not take long.

@@ -15,7 +15,7 @@ func (d *Door) addServices() {
 	file := pb.KV_ServiceDesc.Metadata
 
 	kv := d.addService(pb.KV_ServiceDesc.ServiceName, file)
-	kv.unary("Range", decodeRange, d.serveRange)
+	kv.unary("Range", decodeRange, d.serveRange).reads = true
 	kv.unary("Put", decodePut, d.servePut)
 	kv.unary("DeleteRange", decodeDeleteRange, d.serveDeleteRange)
 	kv.unary("Txn", decodeTxn, d.serveTxn)

@@ -21,7 +21,7 @@ func (d *Door) serveTxn(c *call) {
 		c.propose(command.Txn)
 		return
 	}
-	c.read(serializable(&c.txn))
+	c.read(serializable(&c.txn), (*call).answerTxn)
 }
 
 // answerTxn answers a transaction that only reads: single keys on the connection's goroutine,
