@@ -3,8 +3,6 @@ package rpc
 import (
 	"context"
 	"encoding/binary"
-	"net"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -192,12 +190,6 @@ func (c *Call) Message() []byte { return c.msg }
 // Header is the first value of a header, whose name is given in lower case; "" if there is none.
 // Binary values are in base64, as they came.
 func (c *Call) Header(name string) string { return c.head.get(name) }
-
-// Arrived is when the request was read.
-func (c *Call) Arrived() time.Time { return c.conn.now }
-
-// RemoteAddr is the client's address.
-func (c *Call) RemoteAddr() net.Addr { return c.conn.nc.RemoteAddr() }
 
 // Gone says whether nobody waits for the answer any more: the client gave up, or its deadline or
 // its connection is over. It is answered all the same.

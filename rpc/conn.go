@@ -9,7 +9,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -430,11 +429,3 @@ func (p *patience) use(now time.Time) error {
 
 // forgive gives n back.
 func (p *patience) forgive(n int) { p.left = min(p.left+n, nuisances) }
-
-// directWriter writes to a socket without waiting for it.
-type directWriter struct {
-	raw  syscall.RawConn
-	buf  []byte
-	n    int
-	once func(fd uintptr) bool
-}

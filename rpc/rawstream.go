@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"encoding/binary"
-	"net"
 	"sync"
 
 	"google.golang.org/grpc/codes"
@@ -318,15 +317,5 @@ func (s *Stream) Go(run func(ctx context.Context)) (ok bool) {
 	return true
 }
 
-// Over says whether the stream has ended.
-func (s *Stream) Over() bool {
-	s.conn.mu.Lock()
-	defer s.conn.mu.Unlock()
-	return s.over || s.closing
-}
-
 // Header is as that of Call.
 func (s *Stream) Header(name string) string { return s.head.get(name) }
-
-// RemoteAddr is the client's address.
-func (s *Stream) RemoteAddr() net.Addr { return s.conn.nc.RemoteAddr() }

@@ -257,12 +257,6 @@ func (m *member) powerLoss() {
 // damage notes that what is stored is not what was written.
 func (m *member) damage() { m.damaged, m.excused = true, true }
 
-// wipe gives the machine a new disk.
-func (m *member) wipe() {
-	m.mem = vfs.NewMem()
-	m.damaged, m.excused = false, false
-}
-
 // config is what the process is started with.
 func (m *member) config() (*config.Config, error) {
 	o := m.sim.opts
