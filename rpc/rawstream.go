@@ -319,3 +319,10 @@ func (s *Stream) Go(run func(ctx context.Context)) (ok bool) {
 
 // Header is as that of Call.
 func (s *Stream) Header(name string) string { return s.head.get(name) }
+
+// Over says whether the stream has ended, or will behind what was sent.
+func (s *Stream) Over() bool {
+	s.conn.mu.Lock()
+	defer s.conn.mu.Unlock()
+	return s.over || s.closing
+}
