@@ -62,6 +62,7 @@ func openStores(s *Server, dir *datadir.Dir) (_ *stores, err error) {
 		return nil, err
 	}
 	st.machine = state.New(img.Local, img, store)
+	st.machine.Lack(s.sys.lacks)
 	st.saved = checkpointed{img.Index, img.Mark, img.CompactRev}
 	if s.cfg.ForceNewCluster {
 		return st, st.forceNewCluster(s)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/node"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/server/config"
@@ -33,6 +34,7 @@ type system struct {
 	servePeers func(http.Handler)
 	// walBytes and revlogBytes are the sizes of new segments; 0 is what the packages choose.
 	walBytes, revlogBytes int64
+	lacks                 func(command.Kind) bool // see World
 }
 
 // Network carries what members say to each other (transport.Transport).
@@ -58,6 +60,9 @@ type World struct {
 	ServePeers func(http.Handler)
 	// WALBytes and RevlogBytes are the sizes of new segments.
 	WALBytes, RevlogBytes int64
+	// Lacks, if set, names kinds of commands that the member knows nothing of: it is of a version
+	// before them.
+	Lacks func(command.Kind) bool
 }
 
 // StartIn is Start in a world: all that a member is but its doors to clients, whose requests go to
@@ -67,7 +72,7 @@ func StartIn(
 ) (*Server, error) {
 	return start(ctx, cfg, logger, system{
 		fs: w.FS, clock: w.Clock, tasks: w.Tasks, network: w.Network, servePeers: w.ServePeers,
-		walBytes: w.WALBytes, revlogBytes: w.RevlogBytes,
+		walBytes: w.WALBytes, revlogBytes: w.RevlogBytes, lacks: w.Lacks,
 	})
 }
 

@@ -78,6 +78,9 @@ func propose(l *life, b v3.Backend, kind command.Kind, req, reply proto.Message)
 	if b.Learner() {
 		return cairn.ErrNotForLearner
 	}
+	if s := l.m.sim; chance(s.clientRNG, s.opts.Faults.Skew) {
+		addUnknown(req.ProtoReflect(), s.clientRNG)
+	}
 	bytesOf, err := proto.Marshal(req)
 	if err != nil {
 		return err

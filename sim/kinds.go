@@ -37,6 +37,8 @@ func allKinds() []kind {
 		{"member added", 0.25, 3, (*nemesis).addMember},
 		{"member removed", 0.2, 2, (*nemesis).removeMember},
 		{"member replaced", 0.15, 2, (*nemesis).replaceMember},
+		{"older version", 0.15, 4, (*nemesis).older},
+		{"alarm", 0.15, 4, (*nemesis).alarm},
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/server"
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/task"
@@ -45,6 +46,9 @@ type member struct {
 	startFailure error         // why the last start failed
 	lastExit     error         // why the process ended by itself
 	starts       int
+	// lacks is the kind of commands that the process knows nothing of, as one of an older version;
+	// 0: it is of this one.
+	lacks command.Kind
 
 	// Of the disk.
 	crashIn, failIn, unreadable, misdirect int    // at which operation from now; 0: never
@@ -172,6 +176,7 @@ func (l *life) main() {
 		},
 		ServePeers: func(h http.Handler) { l.handler = h },
 		WALBytes:   m.sim.opts.WALBytes, RevlogBytes: m.sim.opts.RevlogBytes,
+		Lacks: l.lacks(),
 	})
 	if err != nil {
 		m.startFailure = err
@@ -209,6 +214,10 @@ func (m *member) exit(l *life, err error) {
 	m.stop(m.mem.KillClone())
 	if errors.Is(err, server.ErrRemoved) {
 		m.gone = true
+		return
+	}
+	if m.lacks != 0 && errors.Is(err, command.ErrVersion) {
+		m.sim.nemesis.outdated(m)
 		return
 	}
 	if !m.damaged && (m.id == 0 || m.existing && !m.began) {

@@ -87,9 +87,10 @@ func (n *nemesis) stop() {
 	for _, m := range n.s.members {
 		m.heal()
 		m.resume()
-		if m.damaged {
+		if m.damaged || m.lacks != 0 {
 			m.kill() // a start reads all that is stored, and repairs it or refuses
 		}
+		m.lacks = 0
 		if m.life == nil {
 			m.start()
 		} else {

@@ -43,6 +43,8 @@ type Options struct {
 type Faults struct {
 	// Loss, Duplicate and Reorder are probabilities, for each message between members.
 	Loss, Duplicate, Reorder float64
+	// Skew is the probability that a request has fields of a later version in all its parts.
+	Skew float64
 	// Drift is by which part clocks go too fast or too slow at most.
 	Drift float64
 	// Rates has how often a kind of fault comes in a simulated minute, on average.
@@ -98,7 +100,7 @@ func drawFaults(rng *rand.Rand) Faults {
 		return p * rng.Float64()
 	}
 	f.Loss, f.Duplicate, f.Reorder = half(0.05), half(0.05), half(0.1)
-	f.Drift = half(0.05)
+	f.Drift, f.Skew = half(0.05), half(0.3)
 	for _, k := range kinds {
 		if rng.Float64() < k.odds {
 			f.Rates[k.name] = k.rate * (0.25 + 1.5*rng.Float64())
@@ -111,10 +113,11 @@ func drawFaults(rng *rand.Rand) Faults {
 func (o Options) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d members, %v, %d workers, %d watchers, %d tenants, %d lockers, "+
-		"snapshot-count %d, catch-up %d, loss %.3f, doubles %.3f, reorder %.3f, drift %.3f",
+		"snapshot-count %d, catch-up %d, loss %.3f, doubles %.3f, reorder %.3f, drift %.3f, "+
+		"skew %.2f",
 		o.Seed, o.Members, o.Duration.Round(time.Millisecond), o.Workers, o.Watchers, o.Tenants,
 		o.Lockers, o.SnapshotCount, o.CatchUpEntries, o.Faults.Loss, o.Faults.Duplicate,
-		o.Faults.Reorder, o.Faults.Drift)
+		o.Faults.Reorder, o.Faults.Drift, o.Faults.Skew)
 	if o.Scenario != "" {
 		fmt.Fprintf(&b, ", shape %s", o.Scenario)
 	}

@@ -54,7 +54,15 @@ type Machine struct {
 	del    cairn.DeleteRangeRequest
 	txn    cairn.TxnRequest
 	runner txnRunner
+
+	// lacks, if set, says which kinds this process is to know nothing of.
+	lacks func(command.Kind) bool
 }
+
+// Lack makes the machine that of a version before some kinds of commands: it refuses them with
+// command.ErrVersion as it does those of later versions. For simulations of upgrades; to be called
+// before the first entry.
+func (m *Machine) Lack(kinds func(command.Kind) bool) { m.lacks = kinds }
 
 // Counts are numbers of operations executed, as etcd's metrics count them.
 type Counts struct {
@@ -118,6 +126,9 @@ func New(local cairn.MemberID, img *Image, store *mvcc.Store) *Machine {
 	m := &Machine{
 		local: local, store: store, leases: img.Leases, alarms: img.Alarms,
 		members: img.Members, conf: img.Conf, index: img.Index,
+	}
+	if mutate.On(mutate.AlarmForgotten) {
+		m.alarms = &alarm.Set{}
 	}
 	m.term.Store(img.Term)
 	m.attachAll(m.leases)
@@ -241,6 +252,12 @@ func (m *Machine) applyBatch(data []byte, out *Results) error {
 
 // execute runs one command and appends its reply to dst.
 func (m *Machine) execute(dst []byte, kind command.Kind, request []byte) ([]byte, error) {
+	if m.lacks != nil && m.lacks(kind) {
+		if mutate.On(mutate.PassOverUnknown) {
+			return dst, nil
+		}
+		return dst, fmt.Errorf("%w: %v", command.ErrVersion, kind)
+	}
 	if err := m.refusal(kind); err != nil {
 		return dst, err
 	}

@@ -77,8 +77,9 @@ func many(ctx context.Context, cfg Config, f flags) error {
 			"--forever=" + strconv.FormatBool(f.forever), "--plant=" + f.plant,
 			"--scenario=" + f.scenario}
 		children.Go(func() {
-			if err := all.follow(ctx, cfg, exec.CommandContext(ctx, self, args...)); err != nil &&
-				ctx.Err() == nil {
+			err := all.follow(cfg, f, exec.CommandContext(ctx, self, args...))
+			if err != nil && ctx.Err() == nil {
+				fmt.Fprintf(cfg.Stderr, "a simulation has ended: %v\n", err)
 				failures <- err
 			}
 		})
@@ -99,7 +100,7 @@ func many(ctx context.Context, cfg Config, f flags) error {
 }
 
 // follow takes what a child reports, to its end.
-func (t *tally) follow(_ context.Context, cfg Config, cmd *exec.Cmd) error {
+func (t *tally) follow(cfg Config, f flags, cmd *exec.Cmd) error {
 	cmd.Stderr = cfg.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -119,12 +120,21 @@ func (t *tally) follow(_ context.Context, cfg Config, cmd *exec.Cmd) error {
 		t.total.Add(&r.Stats)
 		if r.Failure != "" {
 			t.failed = append(t.failed, r)
-			fmt.Fprintf(cfg.Stdout, "FAILED %s\n  %s\n  again: cairn sim --seed %d\n", r.Shape,
-				r.Failure, r.Seed)
+			fmt.Fprintf(cfg.Stdout, "FAILED %s\n  %s\n  again: %s %s\n", r.Shape, r.Failure,
+				cfg.Name, f.again(r.Seed))
 		}
 		t.mu.Unlock()
 	}
 	return cmd.Wait()
+}
+
+// again are the flags that repeat a run.
+func (f flags) again(seed uint64) string {
+	s := fmt.Sprintf("--seed %d", seed)
+	if f.scenario != "" {
+		s += " --scenario " + f.scenario
+	}
+	return s
 }
 
 // progress is one line.

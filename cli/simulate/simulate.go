@@ -19,6 +19,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,9 +60,10 @@ type flags struct {
 func Main(ctx context.Context, cfg Config) int {
 	var f flags
 	cmd := &cobra.Command{
-		Use:   cfg.Name,
-		Short: "Simulates clusters from seeds, with faults, and checks what was promised",
-		Args:  cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
+		Use:     cfg.Name,
+		Short:   "Simulates clusters from seeds, with faults, and checks what was promised",
+		Example: examples(cfg.Name),
+		Args:    cobra.NoArgs, SilenceErrors: true, SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return run(cmd.Context(), cfg, f)
 		},
@@ -100,6 +102,22 @@ func Main(ctx context.Context, cfg Config) int {
 	}
 }
 
+// examples shows a call for each way to use the verb.
+func examples(name string) string {
+	var b strings.Builder
+	for _, e := range []struct{ flags, text string }{
+		{"--seed 4711", "one cluster, a line for each event; equal seeds, equal runs"},
+		{"--runs 2000", "new seeds, on all processors"},
+		{"--forever", "until it is stopped, with a line of progress"},
+		{"--seed 4711 --shrink", "look for a smaller run that fails alike"},
+		{"--options FILE", "run what --shrink has printed"},
+		{"--scenario etcd-20418 --runs 50", "the shape of a known bug"},
+	} {
+		fmt.Fprintf(&b, "  %s %-32s # %s\n", name, e.flags, e.text)
+	}
+	return strings.TrimSuffix(b.String(), "\n")
+}
+
 func run(ctx context.Context, cfg Config, f flags) error {
 	if f.seed == 0 {
 		var b [4]byte
@@ -114,6 +132,9 @@ func run(ctx context.Context, cfg Config, f flags) error {
 			return fmt.Errorf("--plant=%s: no such bug, or not a build with -tags mutate", f.plant)
 		}
 		mutate.Plant(bug)
+	}
+	if _, err := f.draw(f.seed); err != nil {
+		return err
 	}
 	switch {
 	case f.plant == allBugs:
@@ -132,14 +153,17 @@ func (f flags) draw(seed uint64) (sim.Options, error) {
 	if f.scenario == "" {
 		return o, nil
 	}
+	var names []string
 	for _, s := range sim.Scenarios() {
+		names = append(names, s.Name)
 		if s.Name == f.scenario {
 			o.Scenario = s.Name
 			s.Shape(&o)
 			return o, nil
 		}
 	}
-	return o, fmt.Errorf("--scenario=%s: there is none of that name", f.scenario)
+	return o, fmt.Errorf("--scenario=%s: there is none of that name; there are %s", f.scenario,
+		strings.Join(names, ", "))
 }
 
 // single runs one simulation, and shrinks it if that is wanted.

@@ -36,6 +36,8 @@ const (
 	CompactTooMuch
 	GraftKeepsDeleted
 	UnknownUnanswered
+	PassOverUnknown
+	AlarmForgotten
 	count
 )
 
@@ -66,6 +68,8 @@ var bugs = [count]struct{ name, text string }{
 	CompactTooMuch:    {"compact-too-much", "a compaction removes what is read at its revision"},
 	GraftKeepsDeleted: {"graft-keeps-deleted", "a snapshot does not remove what was deleted"},
 	UnknownUnanswered: {"unknown-unanswered", "who is not known yet is not answered (a real one)"},
+	PassOverUnknown:   {"pass-over-unknown", "commands of later versions are passed over"},
+	AlarmForgotten:    {"alarm-forgotten", "a start forgets the alarms of its checkpoint"},
 }
 
 // String is the bug's name.
