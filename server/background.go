@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/revlog"
@@ -24,6 +25,8 @@ const (
 	catchUpBytes = 128 << 20
 	// checkpointAge makes one due when anything was applied since the last.
 	checkpointAge = 5 * time.Minute
+	// leaveTime bounds the wait for the applier at the checkpoint of a stop.
+	leaveTime = 5 * time.Second
 	// leaseTick is how often leases are looked at (etcd: 500 ms).
 	leaseTick = 500 * time.Millisecond
 	// compactTick is how often the automatic compaction is asked.
@@ -161,6 +164,20 @@ func (s *Server) makeCheckpoint(ctx context.Context) error {
 		slog.Duration("took", s.clk.Since(started)))
 	poke(s.reclaimDue)
 	return nil
+}
+
+// leaveCheckpoint makes the checkpoint of a stop, so that the next start has nothing to replay. A
+// member that has failed to start must not make one: what it refused is not to become the truth.
+func (s *Server) leaveCheckpoint() {
+	if !s.ready {
+		return
+	}
+	ctx, cancel := clock.WithTimeout(s.ctx, s.clk, leaveTime)
+	defer cancel()
+	if err := s.makeCheckpoint(ctx); err != nil {
+		s.logger.Warn("stopping without a checkpoint: the next start replays the raft log",
+			slog.Any("error", err))
+	}
 }
 
 // trail remembers past checkpoints, as far back as the raft log may reach.

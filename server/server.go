@@ -87,6 +87,8 @@ type Server struct {
 	reclaimDue    chan struct{}
 	compactDue    chan struct{}
 	prepareDue    chan struct{}
+
+	ready bool // the start has succeeded; of who starts and stops
 }
 
 // Start runs a member on files and by a clock, most often the machine's, and returns when it serves
@@ -157,6 +159,7 @@ func start(
 			return nil, err
 		}
 	}
+	s.ready = true
 	return s, nil
 }
 
@@ -399,14 +402,15 @@ func (s *Server) handOver() {
 	}
 }
 
-// Stop ends the member: the leadership given away, no new requests, the waiting ones told so, files
-// closed.
+// Stop ends the member: the leadership given away, no new requests, the waiting ones told so, a
+// checkpoint made, files closed.
 func (s *Server) Stop() error {
 	s.handOver()
 	var errs []error
 	if s.doors != nil {
 		errs = append(errs, s.doors.stop(s))
 	}
+	s.leaveCheckpoint()
 	s.cancel()
 	if s.node != nil {
 		s.node.Stop()
