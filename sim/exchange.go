@@ -154,8 +154,21 @@ func (x *exchange) Write(p []byte) (int, error) {
 	if x.broken || x.closed || x.from.dead {
 		return 0, errReset
 	}
+	x.crowd()
 	x.flush(bytes.Clone(p), false)
 	return len(p), nil
+}
+
+// crowd lets the answering side wait now and then until the connection takes more, while the rest of
+// the member goes on.
+func (x *exchange) crowd() {
+	s, l := x.to.m.sim, x.to
+	if s.netRNG.IntN(4) > 0 || l.current == nil {
+		return
+	}
+	t := l.m.clock.NewTimer(between(s.netRNG, leastLatency, slowLatency/4))
+	defer t.Stop()
+	l.on().Wait(t.C(), x.ctx.Done())
 }
 
 // flush sends a piece of the answer.

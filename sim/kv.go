@@ -20,10 +20,12 @@ import (
 const (
 	// kvPrefix is of the keys that workers write, and nobody else.
 	kvPrefix = "kv/"
-	// keysOfEpoch is how many keys all workers share at a time: few, so that they meet. From time
-	// to time come new ones, so that the history of each stays short enough to be checked.
-	keysOfEpoch = 6
-	epochTime   = 6 * time.Second
+	// epochTime is for how long all workers share some keys (Options.Keys): few, so that they meet.
+	// Then come new ones, so that the history of each stays short enough to be checked.
+	epochTime = 6 * time.Second
+	// nearPast is how many revisions back reads of the past go most often: further back, the keys
+	// of the time were not there.
+	nearPast = 150
 	// moderateThink is the pause of a worker while the cluster recovers.
 	moderateThink = 150 * time.Millisecond
 )
@@ -59,7 +61,15 @@ func (w *worker) think() time.Duration {
 func isKV(key string) bool { return strings.HasPrefix(key, kvPrefix) }
 
 func (w *worker) key() string {
-	return fmt.Sprintf("%s%d/%d", kvPrefix, w.s.now/epochTime, w.rng.IntN(keysOfEpoch))
+	return fmt.Sprintf("%s%d/%d", kvPrefix, w.s.now/epochTime, w.rng.IntN(w.s.opts.Keys))
+}
+
+// past is a revision that was.
+func (w *worker) past() int64 {
+	if w.newest > nearPast && w.rng.IntN(4) > 0 {
+		return w.newest - w.rng.Int64N(nearPast)
+	}
+	return 1 + w.rng.Int64N(w.newest)
 }
 
 // op returns a new operation; a value to put is one that no other has.
@@ -100,7 +110,7 @@ func (w *worker) step() {
 		w.get(w.op(check.GetSerializable, key))
 	case p < 97:
 		o := w.op(check.GetPast, key)
-		o.Expect = 1 + w.rng.Int64N(w.newest)
+		o.Expect = w.past()
 		w.get(o)
 	default:
 		w.putIfPast(w.op(check.Put, key))
@@ -205,7 +215,7 @@ func (w *worker) swap(o *check.Op) {
 // be put, on no member.
 func (w *worker) putIfPast(o *check.Op) {
 	past := getOp(o.Key)
-	past.GetRequestRange().Revision = 1 + w.rng.Int64N(w.newest)
+	past.GetRequestRange().Revision = w.past()
 	w.s.load.begin(o)
 	compacted := w.s.load.compacted
 	var r pb.TxnResponse
@@ -270,7 +280,7 @@ func (w *worker) readPair(key string) {
 // readAll reads all keys of now in one range.
 func (w *worker) readAll() {
 	prefix := fmt.Sprintf("%s%d/", kvPrefix, w.s.now/epochTime)
-	ops := make([]*check.Op, keysOfEpoch)
+	ops := make([]*check.Op, w.s.opts.Keys)
 	for i := range ops {
 		ops[i] = w.op(check.Get, fmt.Sprintf("%s%d", prefix, i))
 	}

@@ -24,6 +24,8 @@ type Options struct {
 
 	// The clients.
 	Workers, Watchers, Tenants, Lockers int
+	// Keys is how many keys the workers share at a time, 2 at least.
+	Keys int
 	// Scribes have keys of their own each. Leaseholders are tenants whose leases have more than one
 	// key, some of which leave them.
 	Scribes, Leaseholders int
@@ -99,6 +101,7 @@ func Draw(seed uint64) Options {
 // drawBounds draws what makes seldom things common: small bounds, short times, more kinds of keys.
 func (o *Options) drawBounds(rng *rand.Rand) {
 	o.Scribes, o.Leaseholders = pick(rng, []int{0, 1, 2}), pick(rng, []int{0, 1, 3})
+	o.Keys = pick(rng, []int{2, 6, 6})
 	o.WatchBytes = pick(rng, []int{0, 400, 4000})
 	o.LeaseCheckpoint = pick(rng, []time.Duration{0, time.Second})
 	if rng.IntN(4) == 0 {

@@ -88,7 +88,12 @@ func snapshotScenarios() []Scenario {
 		}},
 		{"leases", "leaders that are away decide on leases", func(o *Options) {
 			o.Members, o.Tenants, o.Lockers, o.ElectionMs = 3, 4, 2, 500
-			faults(o, map[string]float64{"pause": 50, "isolation": 10, "transfer": 10})
+			o.Leaseholders, o.LeaseCheckpoint = 2, pick(stream(o.Seed, 7), []time.Duration{
+				0, time.Second,
+			})
+			faults(o, map[string]float64{
+				"pause": 50, "isolation": 10, "transfer": 10, "slow disk": 15,
+			})
 		}},
 		{"etcd-18055", "two snapshots for one member", func(o *Options) {
 			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
@@ -100,6 +105,16 @@ func snapshotScenarios() []Scenario {
 			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
 			o.RevlogBytes, o.CompactEvery, o.ValueBytes = 4<<10, 300*time.Millisecond, 3000
 			faults(o, map[string]float64{"member replaced": 10, "isolation": 20})
+		}},
+		{"cut-off-leader", "a leader that was paused is cut off, and does not know of its successor",
+			func(o *Options) {
+				o.Members, o.Workers, o.Keys, o.ElectionMs = 3, 6, 2, 500
+				faults(o, map[string]float64{"pause": 60, "isolation": 30})
+			}},
+		{"late-answers", "messages come late, twice and out of order", func(o *Options) {
+			o.Members, o.Workers, o.Think = 3, 6, 5*time.Millisecond
+			faults(o, map[string]float64{"transfer": 10, "slow links": 10})
+			o.Faults.Duplicate, o.Faults.Reorder = 0.3, 0.3
 		}},
 		{"etcd-20418", "a paused leader answers a stale read", func(o *Options) {
 			o.Members = 3

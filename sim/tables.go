@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnkv/cairn/alarm"
@@ -19,10 +20,14 @@ type table struct{ name, text string }
 
 // tables are the parts of a member's state besides its records, which a watch shows. Two members
 // that have applied the same entry have the same.
-func tables(m *state.Machine) ([]table, error) {
-	members, err := m.Members().Encode(nil)
-	if err != nil {
-		return nil, err
+// No encoding of the product is used: it might leave something out on both sides.
+func (s *Sim) tables(m *state.Machine) ([]table, error) {
+	members := fmt.Sprintf("%x %s %+v", m.Members().ClusterID(), m.Members().Version(),
+		m.Members().List())
+	for _, o := range s.members {
+		if m.Members().Removed(o.id) {
+			members += " without " + o.name
+		}
 	}
 	conf, err := proto.MarshalOptions{Deterministic: true}.Marshal(m.Conf())
 	if err != nil {
@@ -38,7 +43,7 @@ func tables(m *state.Machine) ([]table, error) {
 		{"compact revision", fmt.Sprint(m.Store().CompactRev())},
 		{"leases", leases},
 		{"alarms", fmt.Sprint(m.Alarms().List(alarm.None))},
-		{"members", string(members)},
+		{"members", members},
 		{"configuration", hex.EncodeToString(conf)},
 	}, nil
 }
@@ -60,11 +65,11 @@ func (s *Sim) compareTables() error {
 			continue
 		}
 		s.Stats.Checks++
-		a, err := tables(other.life.server.Machine())
+		a, err := s.tables(other.life.server.Machine())
 		if err != nil {
 			return err
 		}
-		b, err := tables(machine)
+		b, err := s.tables(machine)
 		if err != nil {
 			return err
 		}
@@ -83,6 +88,9 @@ func (s *Sim) plausible(m *member, machine *state.Machine) error {
 	if machine.Alarms().Active(alarm.Corrupt) && !s.lied() {
 		return fmt.Errorf("%s has the alarm CORRUPT, and no disk has lied", m.name)
 	}
+	if err := agree(machine); err != nil {
+		return fmt.Errorf("%s: %w", m.name, err)
+	}
 	compacted := machine.Store().CompactRev()
 	if s.opts.Retention == 0 || s.opts.CompactEvery > 0 || compacted < 1 {
 		return nil
@@ -97,6 +105,31 @@ func (s *Sim) plausible(m *member, machine *state.Machine) error {
 	return nil
 }
 
+// agree holds raft's configuration against the membership.
+func agree(m *state.Machine) error {
+	var voters, learners []uint64
+	for _, o := range m.Members().List() {
+		if o.IsLearner {
+			learners = append(learners, o.ID)
+		} else {
+			voters = append(voters, o.ID)
+		}
+	}
+	conf := m.Conf()
+	if m.Index() == 0 { // it joins, and has no state yet
+		return nil
+	}
+	if !sameIDs(voters, conf.GetVoters()) || !sameIDs(learners, conf.GetLearners()) {
+		return fmt.Errorf("at entry %d raft's configuration is %v, and the members are %+v",
+			m.Index(), conf, m.Members().List())
+	}
+	return nil
+}
+
+func sameIDs(a, b []uint64) bool {
+	return slices.Equal(slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b)))
+}
+
 // lied says whether some disk has not given what was written to it.
 func (s *Sim) lied() bool {
 	for _, m := range s.members {
@@ -107,8 +140,8 @@ func (s *Sim) lied() bool {
 	return s.Stats.Faults["failed read"] > 0
 }
 
-// caughtUp says whether all watches have shown all there is: those of clients, and the one that is
-// inside each member. reason says which has not.
+// caughtUp says whether all watches have shown all there is, those of clients and the one that is
+// inside each member, and have told so where that was asked for.
 func (s *Sim) caughtUp() error {
 	for _, m := range s.living() {
 		if l := m.life; l == nil || l.shown <= s.truth.history.Revision {
@@ -120,6 +153,11 @@ func (s *Sim) caughtUp() error {
 		if last := w.due(); last >= w.next {
 			return fmt.Errorf("watcher %d waits for revision %d, and has not got %d", w.number,
 				w.next, last)
+		}
+		if w.create.ProgressNotify && w.s.opts.WatchFor > time.Second &&
+			w.next <= s.truth.history.Revision {
+			return fmt.Errorf("watcher %d waits for revision %d, and is not told that all up to "+
+				"%d is there", w.number, w.next, s.truth.history.Revision)
 		}
 	}
 	return nil

@@ -23,6 +23,8 @@ const (
 	// expiryTime bounds how long an abandoned lease may live: its time, twice if the leader
 	// changes, and some.
 	expiryTime = (2*leaseTTL + 4) * time.Second
+	// noLease is the id of a lease that nobody has.
+	noLease = 1
 	// registersLimit bounds porcupine's time for one key.
 	registersLimit = 5 * time.Second
 )
@@ -86,7 +88,8 @@ func (s *Sim) missing(answered map[*member]bool) bool {
 	return false
 }
 
-// healthy reads and writes through a member. A learner does neither: it must know a leader.
+// healthy reads, writes and asks for a lease that is not there through a member. A learner does
+// nothing of it: it must know a leader.
 func (s *Sim) healthy(m *member) bool {
 	if l := m.life; l != nil && l.backend() != nil && l.backend().Learner() {
 		return l.backend().Leader() != 0
@@ -96,6 +99,11 @@ func (s *Sim) healthy(m *member) bool {
 		func(_ context.Context, l *life, b v3.Backend) (any, error) { return nil, barrier(l, b) })
 	if err == nil {
 		err = s.submit(m, command.Put, &pb.PutRequest{Key: []byte("health")}, &pb.PutResponse{})
+	}
+	if err == nil {
+		if _, err = s.keepAlive(m, noLease); errors.Is(err, cairn.ErrLeaseNotFound) {
+			err = nil
+		}
 	}
 	s.logf("health of %s: %v", m.name, err)
 	return err == nil
