@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // Member is one member. Name and ClientURLs are empty until it has started once.
@@ -130,7 +131,11 @@ type encoded struct {
 func (s *Set) Encode(dst []byte) ([]byte, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	b, err := json.Marshal(encoded{s.cluster.Load(), s.version, s.members, s.removed})
+	e := encoded{s.cluster.Load(), s.version, s.members, s.removed}
+	if mutate.On(mutate.ImageLacksRemoved) {
+		e.Removed = nil
+	}
+	b, err := json.Marshal(e)
 	return append(dst, b...), err
 }
 

@@ -3,6 +3,8 @@ package mvcc
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/cairnkv/cairn/internal/mutate"
 )
 
 // pins are the views that hold back the index work of compactions. A view that was made when the
@@ -55,7 +57,7 @@ func (p *pins) release(floor int64) {
 func (p *pins) least(floor *atomic.Int64) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.floors) > 0 {
+	if len(p.floors) > 0 && !mutate.On(mutate.CompactUnderViews) {
 		return p.floors[0].floor
 	}
 	return floor.Load()

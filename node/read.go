@@ -132,7 +132,8 @@ func (n *Node) askRead(now time.Time) {
 func (n *Node) readPoints(states []raft.ReadState) {
 	q := n.reads
 	for _, s := range states {
-		if len(q.round) > 0 && bytes.Equal(s.RequestCtx, q.name()) {
+		named := bytes.Equal(s.RequestCtx, q.name()) || mutate.On(mutate.ReadAnyRound)
+		if len(q.round) > 0 && named {
 			q.ready = append(q.ready, readyRead{s.Index, q.round})
 			q.round = nil
 		}

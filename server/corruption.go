@@ -10,6 +10,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/alarm"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/peer"
 )
@@ -69,7 +70,8 @@ func (s *Server) checkHashes(ctx context.Context, rev int64) (ok bool, err error
 				slog.Any("error", err))
 			continue
 		}
-		if h.CompactRev == own.CompactRev { // else they need not be equal
+		if h.CompactRev == own.CompactRev || mutate.On(mutate.HashComparesAll) {
+			// Of other compactions they need not be equal.
 			hashes = append(hashes, h)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/task"
 	v3 "github.com/cairnkv/cairn/v3"
@@ -82,7 +83,7 @@ func (b *backend) atLeader(
 // leads it has applied what was answered before, and looks once more.
 func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, error) {
 	ttls, unknown, err := b.renewKnown(ctx, ids)
-	if err == nil && unknown {
+	if err == nil && unknown && !mutate.On(mutate.LeaseDenied) {
 		ttls, _, err = b.renewKnown(ctx, ids)
 	}
 	return ttls, err
@@ -215,6 +216,9 @@ func (r *renewer) run() {
 		for i, w := range batch {
 			if w.err = err; err == nil {
 				w.ttl = ttls[i]
+				if mutate.On(mutate.RenewalMixed) {
+					w.ttl = ttls[0]
+				}
 			}
 			close(w.done)
 		}

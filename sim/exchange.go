@@ -159,8 +159,8 @@ func (x *exchange) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// crowd lets the answering side wait now and then until the connection takes more, while the rest of
-// the member goes on.
+// crowd lets the answering side wait now and then until the connection takes more, while the rest
+// of the member goes on.
 func (x *exchange) crowd() {
 	s, l := x.to.m.sim, x.to
 	if s.netRNG.IntN(4) > 0 || l.current == nil {

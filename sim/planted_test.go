@@ -19,6 +19,11 @@ var aims = map[mutate.Bug]string{
 	mutate.RenewForgotten:    "leases",
 	mutate.LeaseShort:        "leases",
 	mutate.ReadWithoutQuorum: "etcd-20418",
+	mutate.ReadAnyRound:      "late-answers",
+	mutate.ImageLacksRemoved: "members",
+	mutate.CompactUnderViews: "etcd-20271",
+	mutate.RemainingStays:    "leases",
+	mutate.LeaseDenied:       "leases",
 }
 
 // TestPlanted plants each bug and demands that it is found within a bounded number of runs; without

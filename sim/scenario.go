@@ -106,7 +106,7 @@ func snapshotScenarios() []Scenario {
 			o.RevlogBytes, o.CompactEvery, o.ValueBytes = 4<<10, 300*time.Millisecond, 3000
 			faults(o, map[string]float64{"member replaced": 10, "isolation": 20})
 		}},
-		{"cut-off-leader", "a leader that was paused is cut off, and does not know of its successor",
+		{"cut-off-leader", "a leader that was paused is cut off, and knows of no successor",
 			func(o *Options) {
 				o.Members, o.Workers, o.Keys, o.ElectionMs = 3, 6, 2, 500
 				faults(o, map[string]float64{"pause": 60, "isolation": 30})

@@ -76,7 +76,7 @@ func (m *Machine) putInto(
 	}
 	m.counts.Puts++
 	m.counts.PutBytes += int64(len(p.Key) + len(value))
-	if had && prev.Lease != leaseID {
+	if had && prev.Lease != leaseID && !mutate.On(mutate.LeaseStays) {
 		m.leases.Detach(prev.Lease, p.Key)
 	}
 	m.leases.Attach(leaseID, p.Key)

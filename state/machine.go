@@ -155,6 +155,9 @@ func (m *Machine) Restore(img *Image) {
 	m.leases.Replace(img.Leases)
 	m.alarms.Replace(img.Alarms)
 	m.members.Replace(img.Members)
+	if mutate.On(mutate.InstallKeepsConf) && m.index > 0 {
+		img.Conf = m.conf
+	}
 	m.conf, m.index, m.changed = img.Conf, img.Index, true
 	m.term.Store(img.Term)
 }

@@ -94,6 +94,9 @@ func (x *txnRunner) take(t *cairn.TxnRequest) (succeeded bool, branch []cairn.Op
 func (x *txnRunner) decide(t *cairn.TxnRequest) error {
 	holds, branch := true, t.Success
 	for i := range t.Compare {
+		if mutate.On(mutate.LastCompare) && i+1 < len(t.Compare) {
+			continue
+		}
 		ok, err := x.compare(&t.Compare[i])
 		if err != nil {
 			return err

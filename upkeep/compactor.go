@@ -1,6 +1,10 @@
 package upkeep
 
-import "time"
+import (
+	"time"
+
+	"github.com/cairnkv/cairn/internal/mutate"
+)
 
 // CompactionMode is etcd's --auto-compaction-mode.
 type CompactionMode uint8
@@ -86,6 +90,9 @@ func (c *Compactor) sample(now time.Time, rev int64) int64 {
 	}
 	if c.done > 0 && now.Sub(c.last) < c.interval() {
 		return 0
+	}
+	if mutate.On(mutate.CompactionTooNew) {
+		return rev
 	}
 	return c.samples[0]
 }

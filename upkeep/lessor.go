@@ -174,7 +174,8 @@ func (l *Lessor) Renew(now time.Time, id cairn.LeaseID) (Renewal, error) {
 	c.deadline = now.Add(seconds(c.TTL))
 	c.next = l.nextLook(now, c.deadline)
 	heap.Fix(&l.queue, c.position)
-	return Renewal{TTL: c.TTL, ClearCheckpoint: c.Remaining > 0}, nil
+	clear := c.Remaining > 0 && !mutate.On(mutate.RemainingStays)
+	return Renewal{TTL: c.TTL, ClearCheckpoint: clear}, nil
 }
 
 // Remaining is the time a lease has left in whole seconds, rounded as etcd does (down); -1 when it

@@ -370,6 +370,9 @@ func (s *Stream) offer(w *watcher, bodies []*body, from int64, late bool) (
 		cost := it.cost()
 		if limit := s.hub.opts.StreamBytes; s.bytes > 0 && s.bytes+cost > limit {
 			refused = b.rev
+			if mutate.On(mutate.ParkSkips) {
+				refused++
+			}
 			s.park(w, limit-cost)
 			break
 		}

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/mutate"
 	"github.com/cairnkv/cairn/wire"
 )
 
@@ -110,7 +111,7 @@ func (s *Stream) repay() (woken []*watcher) {
 		stats.pending.Add(-int64(t.events))
 		s.events -= t.events
 		s.bytes -= t.bytes
-		if len(s.parked) > 0 && s.bytes <= s.room {
+		if len(s.parked) > 0 && s.bytes <= s.room && !mutate.On(mutate.ParkedForever) {
 			woken, s.parked = s.parked, nil
 		}
 	}
@@ -204,7 +205,11 @@ func (s *Stream) appendFragment(dst []byte, it item, header *cairn.Header) ([]by
 	dst = wire.AppendHeader(dst, header)
 	dst = wire.AppendVarint(dst, wire.WatchID, uint64(it.w.id))
 	dst = wire.AppendBool(dst, wire.WatchFragment, n < len(rest))
-	dst = append(dst, rest[:n]...)
+	piece := rest[:n]
+	if mutate.On(mutate.FragmentLoses) && n < len(rest) {
+		piece = piece[firstEvent(piece):]
+	}
+	dst = append(dst, piece...)
 	t.offset += n
 	if n == len(rest) {
 		t.offset = 0

@@ -38,6 +38,20 @@ const (
 	UnknownUnanswered
 	PassOverUnknown
 	AlarmForgotten
+	LeaseStays
+	LastCompare
+	ImageLacksRemoved
+	InstallKeepsConf
+	CompactUnderViews
+	HashComparesAll
+	ReadAnyRound
+	FragmentLoses
+	ParkSkips
+	ParkedForever
+	CompactionTooNew
+	RenewalMixed
+	RemainingStays
+	LeaseDenied
 	count
 )
 
@@ -70,6 +84,20 @@ var bugs = [count]struct{ name, text string }{
 	UnknownUnanswered: {"unknown-unanswered", "who is not known yet is not answered (a real one)"},
 	PassOverUnknown:   {"pass-over-unknown", "commands of later versions are passed over"},
 	AlarmForgotten:    {"alarm-forgotten", "a start forgets the alarms of its checkpoint"},
+	LeaseStays:        {"lease-stays", "an overwritten key still hangs on its old lease"},
+	LastCompare:       {"last-compare", "of several compares only the last one counts"},
+	ImageLacksRemoved: {"image-lacks-removed", "a checkpoint lacks the removed members"},
+	InstallKeepsConf:  {"install-keeps-conf", "an installed state lacks its configuration"},
+	CompactUnderViews: {"compact-under-views", "compactions do not wait for views"},
+	HashComparesAll:   {"hash-compares-all", "hashes of other compactions are compared"},
+	ReadAnyRound:      {"read-any-round", "a late answer to an earlier round answers a later one"},
+	FragmentLoses:     {"fragment-loses", "the first event of a fragment is lost"},
+	ParkSkips:         {"park-skips", "a watch without room goes on one revision too late"},
+	ParkedForever:     {"parked-forever", "a watch that waits for room waits forever"},
+	CompactionTooNew:  {"compaction-too-new", "automatic compaction keeps nothing"},
+	RenewalMixed:      {"renewal-mixed", "renewals that go together get one answer"},
+	RemainingStays:    {"remaining-stays", "a renewal leaves the time left in the log"},
+	LeaseDenied:       {"lease-denied", "a lease is denied that is not applied yet (a real one)"},
 }
 
 // String is the bug's name.
