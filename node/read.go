@@ -93,9 +93,13 @@ func (n *Node) beginReads(now time.Time) {
 func (n *Node) stepReads(now time.Time, more bool) {
 	q := n.reads
 	s := n.core.Status()
+	last := q.last
+	if mutate.On(mutate.ReadProofEdge) {
+		last--
+	}
 	switch {
 	case len(q.round) == 0:
-	case s.IsLeader && s.Term == q.term && s.Commit > q.last:
+	case s.IsLeader && s.Term == q.term && s.Commit > last:
 		q.ready = append(q.ready, readyRead{s.Commit, q.round})
 		q.round = nil
 	case q.begun && s.IsLeader && (more || n.lastAppended > q.last):

@@ -91,6 +91,15 @@ func (w *worker) step() {
 		w.at = pick(w.rng, w.s.members)
 	}
 	key := w.key()
+	if w.s.opts.Aside {
+		if w.id%2 == 0 {
+			w.get(w.op(check.Get, key))
+			return
+		}
+		for tries := 0; tries < len(w.s.members) && w.s.nemesis.leads(w.at); tries++ {
+			w.at = pick(w.rng, w.s.members)
+		}
+	}
 	switch p := w.rng.IntN(100); {
 	case p < 25:
 		w.put(w.op(check.Put, key))

@@ -24,8 +24,10 @@ type Options struct {
 
 	// The clients.
 	Workers, Watchers, Tenants, Lockers int
-	// Keys is how many keys the workers share at a time, 2 at least.
-	Keys int
+	// Keys is how many keys the workers share at a time, 2 at least. Aside has half of the workers
+	// only read, and the others keep away from who leads.
+	Keys  int
+	Aside bool
 	// Scribes have keys of their own each. Leaseholders are tenants whose leases have more than one
 	// key, some of which leave them.
 	Scribes, Leaseholders int

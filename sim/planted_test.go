@@ -20,6 +20,7 @@ var aims = map[mutate.Bug]string{
 	mutate.LeaseShort:        "leases",
 	mutate.ReadWithoutQuorum: "etcd-20418",
 	mutate.ReadAnyRound:      "late-answers",
+	mutate.ReadProofEdge:     "cut-off-leader",
 	mutate.ImageLacksRemoved: "members",
 	mutate.CompactUnderViews: "etcd-20271",
 	mutate.RemainingStays:    "leases",

@@ -108,8 +108,10 @@ func snapshotScenarios() []Scenario {
 		}},
 		{"cut-off-leader", "a leader that was paused is cut off, and knows of no successor",
 			func(o *Options) {
-				o.Members, o.Workers, o.Keys, o.ElectionMs = 3, 6, 2, 500
-				faults(o, map[string]float64{"pause": 60, "isolation": 30})
+				o.Members, o.Workers, o.Keys, o.Aside, o.ElectionMs = 3, 8, 2, true, 500
+				o.Tenants, o.Leaseholders, o.Lockers, o.Scribes = 0, 0, 0, 0
+				o.Think = 5 * time.Millisecond
+				faults(o, map[string]float64{"pause": 20, "isolation": 50})
 			}},
 		{"late-answers", "messages come late, twice and out of order", func(o *Options) {
 			o.Members, o.Workers, o.Think = 3, 6, 5*time.Millisecond

@@ -52,6 +52,7 @@ const (
 	RenewalMixed
 	RemainingStays
 	LeaseDenied
+	ReadProofEdge
 	count
 )
 
@@ -98,6 +99,7 @@ var bugs = [count]struct{ name, text string }{
 	RenewalMixed:      {"renewal-mixed", "renewals that go together get one answer"},
 	RemainingStays:    {"remaining-stays", "a renewal leaves the time left in the log"},
 	LeaseDenied:       {"lease-denied", "a lease is denied that is not applied yet (a real one)"},
+	ReadProofEdge:     {"read-proof-edge", "an entry from before a read proves its leader"},
 }
 
 // String is the bug's name.
