@@ -20,14 +20,13 @@ func (o *order) bump(level int, node uint32, revision int64, live int) {
 func (o *order) insert(id uint32) {
 	e := o.x.entries.at(id)
 	p := o.seek(o.x.Key(id))
-	l := o.leaves.at(p.leaf)
-	if l.n == fanout {
+	if o.leaves.heads.at(p.leaf).n == fanout {
 		p = o.splitLeaf(p, id)
-		l = o.leaves.at(p.leaf)
 	}
-	copy(l.ids[p.at+1:l.n+1], l.ids[p.at:l.n])
+	l, h := o.leaves.at(p.leaf)
+	copy(l.ids[p.at+1:h.n+1], l.ids[p.at:h.n])
 	l.ids[p.at] = id
-	l.n++
+	h.n++
 	o.len++
 	e.leaf = p.leaf
 	if p.at == 0 {
@@ -44,30 +43,30 @@ func (o *order) insert(id uint32) {
 // that come in order fill their leaves; others halve them.
 func (o *order) splitLeaf(p position, id uint32) position {
 	behind := o.leaves.take()
-	l, r := o.leaves.at(p.leaf), o.leaves.at(behind)
+	l, lh := o.leaves.at(p.leaf)
+	r, rh := o.leaves.at(behind)
 	keep := uint32(fanout / 2)
 	if p.at == fanout {
 		keep = fanout
 	}
-	r.n = uint32(copy(r.ids[:], l.ids[keep:]))
+	lh.n, rh.n = keep, uint32(copy(r.ids[:], l.ids[keep:]))
 	clear(l.ids[keep:])
-	l.n = keep
-	r.newest = l.newest
-	for _, moved := range r.ids[:r.n] {
+	rh.newest = lh.newest
+	for _, moved := range r.ids[:rh.n] {
 		e := o.x.entries.at(moved)
 		e.leaf = behind
 		if e.flags&entryTomb == 0 {
-			r.live++
+			rh.live++
 		}
 	}
-	l.live -= r.live
+	lh.live -= rh.live
 	r.prev, r.next, l.next = p.leaf, l.next, behind
 	if r.next != 0 {
-		o.leaves.at(r.next).prev = behind
+		o.leaves.bodies.at(r.next).prev = behind
 	}
 	first := r.ids[0]
 	if keep == fanout {
-		first, r.newest = id, 0
+		first, rh.newest = id, 0
 	}
 	o.addBehind(0, p.leaf, behind, first)
 	if p.at > int(keep) || p.at == fanout {
@@ -83,15 +82,15 @@ func (o *order) addBehind(level int, node, added, first uint32) {
 		o.grow(level, node, h)
 	}
 	counted := o.head(level, node).parent
-	parent, at := counted, o.branches.at(counted).find(node)+1
-	if o.branches.at(parent).n == fanout {
+	parent, at := counted, o.find(counted, node)+1
+	if o.branches.heads.at(parent).n == fanout {
 		parent, at = o.splitBranch(parent, at, first)
 	}
-	b := o.branches.at(parent)
-	copy(b.first[at+1:b.n+1], b.first[at:b.n])
-	copy(b.children[at+1:b.n+1], b.children[at:b.n])
+	b, above := o.branches.at(parent)
+	copy(b.first[at+1:above.n+1], b.first[at:above.n])
+	copy(b.children[at+1:above.n+1], b.children[at:above.n])
 	b.first[at], b.children[at] = first, added
-	b.n++
+	above.n++
 	h.parent = parent
 	if parent != counted {
 		o.bump(level+1, counted, 0, -int(h.live))
@@ -102,8 +101,9 @@ func (o *order) addBehind(level int, node, added, first uint32) {
 // grow puts a root above the one there is, which counts the keys of another node as well.
 func (o *order) grow(level int, node uint32, other *header) {
 	root := o.branches.take()
-	b, h := o.branches.at(root), o.head(level, node)
-	b.header = header{newest: max(h.newest, other.newest), live: h.live + other.live, n: 1}
+	b, above := o.branches.at(root)
+	h := o.head(level, node)
+	*above = header{newest: max(h.newest, other.newest), live: h.live + other.live, n: 1}
 	b.level = level
 	b.first[0], b.children[0] = o.firstOf(level, node), node
 	h.parent = root
@@ -114,24 +114,24 @@ func (o *order) grow(level int, node uint32, other *header) {
 // returns where it belongs then.
 func (o *order) splitBranch(node uint32, at int, first uint32) (uint32, int) {
 	behind := o.branches.take()
-	l, r := o.branches.at(node), o.branches.at(behind)
+	l, lh := o.branches.at(node)
+	r, rh := o.branches.at(behind)
 	keep := uint32(fanout / 2)
 	if at == fanout {
 		keep = fanout
 	}
 	r.level = l.level
 	copy(r.first[:], l.first[keep:])
-	r.n = uint32(copy(r.children[:], l.children[keep:]))
+	lh.n, rh.n = keep, uint32(copy(r.children[:], l.children[keep:]))
 	clear(l.first[keep:])
 	clear(l.children[keep:])
-	l.n = keep
-	for _, child := range r.children[:r.n] {
+	for _, child := range r.children[:rh.n] {
 		h := o.head(l.level, child)
 		h.parent = behind
-		r.live += h.live
-		r.newest = max(r.newest, h.newest)
+		rh.live += h.live
+		rh.newest = max(rh.newest, h.newest)
 	}
-	l.live -= r.live
+	lh.live -= rh.live
 	if keep < fanout {
 		first = r.first[0]
 	}
@@ -143,8 +143,9 @@ func (o *order) splitBranch(node uint32, at int, first uint32) (uint32, int) {
 }
 
 // find is the number of a node in its parent.
-func (b *branch) find(node uint32) int {
-	for i, c := range b.children[:b.n] {
+func (o *order) find(parent, node uint32) int {
+	b, h := o.branches.at(parent)
+	for i, c := range b.children[:h.n] {
 		if c == node {
 			return i
 		}
@@ -155,9 +156,9 @@ func (b *branch) find(node uint32) int {
 // firstOf is the id of the first key below a node.
 func (o *order) firstOf(level int, node uint32) uint32 {
 	if level == 0 {
-		return o.leaves.at(node).ids[0]
+		return o.leaves.bodies.at(node).ids[0]
 	}
-	return o.branches.at(node).first[0]
+	return o.branches.bodies.at(node).first[0]
 }
 
 // fixFirst tells the nodes above that a node begins with another key.
@@ -168,9 +169,8 @@ func (o *order) fixFirst(level int, node uint32) {
 		if parent == 0 {
 			return
 		}
-		b := o.branches.at(parent)
-		at := b.find(node)
-		b.first[at] = first
+		at := o.find(parent, node)
+		o.branches.bodies.at(parent).first[at] = first
 		if at > 0 {
 			return
 		}
@@ -185,17 +185,17 @@ func (o *order) remove(id uint32) {
 	if e.flags&entryTomb == 0 {
 		o.bump(0, node, 0, -1)
 	}
-	l := o.leaves.at(node)
+	l, h := o.leaves.at(node)
 	at := 0
 	for l.ids[at] != id {
 		at++
 	}
-	copy(l.ids[at:l.n], l.ids[at+1:l.n])
-	l.n--
-	l.ids[l.n] = 0
+	copy(l.ids[at:h.n], l.ids[at+1:h.n])
+	h.n--
+	l.ids[h.n] = 0
 	o.len--
 	switch {
-	case l.n == 0:
+	case h.n == 0:
 		o.dropLeaf(node)
 		return
 	case at == 0:
@@ -206,23 +206,24 @@ func (o *order) remove(id uint32) {
 
 // merge makes a leaf and a neighbour one if both are small.
 func (o *order) merge(node uint32) {
-	l := o.leaves.at(node)
+	l := o.leaves.bodies.at(node)
 	for _, pair := range [2][2]uint32{{l.prev, node}, {node, l.next}} {
 		into, from := pair[0], pair[1]
 		if into == 0 || from == 0 {
 			continue
 		}
-		a, b := o.leaves.at(into), o.leaves.at(from)
-		if a.parent != b.parent || a.n+b.n > mergeFill {
+		a, ah := o.leaves.at(into)
+		b, bh := o.leaves.at(from)
+		if ah.parent != bh.parent || ah.n+bh.n > mergeFill {
 			continue
 		}
-		for _, id := range b.ids[:b.n] {
+		for _, id := range b.ids[:bh.n] {
 			o.x.entries.at(id).leaf = into
 		}
-		copy(a.ids[a.n:], b.ids[:b.n])
-		a.n += b.n
-		a.live += b.live
-		a.newest = max(a.newest, b.newest)
+		copy(a.ids[ah.n:], b.ids[:bh.n])
+		ah.n += bh.n
+		ah.live += bh.live
+		ah.newest = max(ah.newest, bh.newest)
 		o.dropLeaf(from)
 		return
 	}
@@ -231,36 +232,36 @@ func (o *order) merge(node uint32) {
 // dropLeaf takes a leaf out whose ids are gone or elsewhere; the nodes above count them still, or
 // have no more.
 func (o *order) dropLeaf(node uint32) {
-	l := o.leaves.at(node)
-	if l.parent == 0 {
-		l.header, l.ids = header{}, [fanout]uint32{} // the empty tree
+	l, h := o.leaves.at(node)
+	parent := h.parent
+	if parent == 0 {
+		*h, *l = header{}, leaf{} // the empty tree
 		return
 	}
 	if l.prev != 0 {
-		o.leaves.at(l.prev).next = l.next
+		o.leaves.bodies.at(l.prev).next = l.next
 	}
 	if l.next != 0 {
-		o.leaves.at(l.next).prev = l.prev
+		o.leaves.bodies.at(l.next).prev = l.prev
 	}
-	parent := l.parent
 	o.leaves.give(node)
 	o.dropChild(1, parent, node)
 }
 
 // dropChild takes a node out of its parent, which is on a level.
 func (o *order) dropChild(level int, parent, node uint32) {
-	b := o.branches.at(parent)
-	at := b.find(node)
-	copy(b.first[at:b.n], b.first[at+1:b.n])
-	copy(b.children[at:b.n], b.children[at+1:b.n])
-	b.n--
-	b.first[b.n], b.children[b.n] = 0, 0
+	b, h := o.branches.at(parent)
+	at := o.find(parent, node)
+	copy(b.first[at:h.n], b.first[at+1:h.n])
+	copy(b.children[at:h.n], b.children[at+1:h.n])
+	h.n--
+	b.first[h.n], b.children[h.n] = 0, 0
 	switch {
-	case b.n == 0 && b.parent == 0:
+	case h.n == 0 && h.parent == 0:
 		o.branches.give(parent)
 		o.root, o.height = o.leaves.take(), 0
-	case b.n == 0:
-		above := b.parent
+	case h.n == 0:
+		above := h.parent
 		o.branches.give(parent)
 		o.dropChild(level+1, above, parent)
 	case at == 0:
@@ -274,8 +275,8 @@ func (o *order) dropChild(level int, parent, node uint32) {
 // shrink takes away a root with one node.
 func (o *order) shrink() {
 	for o.height > 0 {
-		b := o.branches.at(o.root)
-		if b.n > 1 {
+		b, h := o.branches.at(o.root)
+		if h.n > 1 {
 			return
 		}
 		child := b.children[0]
@@ -297,18 +298,18 @@ func (o *order) load(ids []sortKey) {
 	for last := uint32(0); len(ids) > 0; {
 		n := min(len(ids), loadFill)
 		node := o.leaves.take()
-		l := o.leaves.at(node)
+		l, h := o.leaves.at(node)
 		for i := range ids[:n] {
 			e := o.x.entries.at(ids[i].id)
 			l.ids[i], e.leaf = ids[i].id, node
-			l.newest = max(l.newest, e.main)
+			h.newest = max(h.newest, e.main)
 			if e.flags&entryTomb == 0 {
-				l.live++
+				h.live++
 			}
 		}
-		l.n, l.prev = uint32(n), last
+		h.n, l.prev = uint32(n), last
 		if last != 0 {
-			o.leaves.at(last).next = node
+			o.leaves.bodies.at(last).next = node
 		}
 		last, ids = node, ids[n:]
 		nodes = append(nodes, node)
@@ -320,21 +321,21 @@ func (o *order) load(ids []sortKey) {
 }
 
 // loadLevel puts branches above the nodes of a level and returns them.
-func (o *order) loadLevel(level int, nodes []uint32) (above []uint32) {
+func (o *order) loadLevel(level int, nodes []uint32) (branches []uint32) {
 	for len(nodes) > 0 {
 		n := min(len(nodes), loadFill)
 		node := o.branches.take()
-		b := o.branches.at(node)
-		b.level, b.n = level, uint32(n)
+		b, above := o.branches.at(node)
+		b.level, above.n = level, uint32(n)
 		for i, child := range nodes[:n] {
 			h := o.head(level, child)
 			h.parent = node
 			b.first[i], b.children[i] = o.firstOf(level, child), child
-			b.live += h.live
-			b.newest = max(b.newest, h.newest)
+			above.live += h.live
+			above.newest = max(above.newest, h.newest)
 		}
 		nodes = nodes[n:]
-		above = append(above, node)
+		branches = append(branches, node)
 	}
-	return above
+	return branches
 }

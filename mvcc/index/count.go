@@ -38,8 +38,8 @@ func (x *Index) Count(key, end []byte, rev int64, budget int) (live int, next ui
 func (o *order) path(key []byte, at *[maxHeight]int) {
 	node := o.root
 	for level := o.height; level > 0; level-- {
-		b := o.branches.at(node)
-		at[level] = o.child(b, key)
+		b, h := o.branches.at(node)
+		at[level] = o.child(b, h, key)
 		node = b.children[at[level]]
 	}
 	at[0] = o.seekIn(node, key)
@@ -60,13 +60,13 @@ func (c *counting) node(level int, node uint32, first, last bool) {
 		if last {
 			to = c.to[0]
 		}
-		c.ids(c.o.leaves.at(node).ids[min(from, to):to])
+		c.ids(c.o.leaves.bodies.at(node).ids[min(from, to):to])
 		return
 	}
 	if last {
 		to = c.to[level] + 1
 	}
-	b := c.o.branches.at(node)
+	b := c.o.branches.bodies.at(node)
 	for i := from; i < to && c.next == 0; i++ {
 		c.node(level-1, b.children[i], first && i == from, last && i == to-1)
 	}

@@ -20,14 +20,33 @@ const (
 // its top.
 type order struct {
 	x        *Index
-	leaves   pool[leaf]
-	branches pool[branch]
+	leaves   nodes[leaf]
+	branches nodes[branch]
 	root     uint32
 	height   int // of branches above the leaves; 0: root is a leaf
 	len      int
 }
 
-// header is what leaves and branches share.
+// nodes are the leaves or the branches. Their headers lie apart from them, close together: each put
+// changes one on every level.
+type nodes[T any] struct {
+	heads  pool[header]
+	bodies pool[T]
+}
+
+func (n *nodes[T]) at(id uint32) (*T, *header) { return n.bodies.at(id), n.heads.at(id) }
+
+func (n *nodes[T]) take() uint32 {
+	n.heads.take() // the same id: both are taken and given in step
+	return n.bodies.take()
+}
+
+func (n *nodes[T]) give(id uint32) {
+	n.heads.give(id)
+	n.bodies.give(id)
+}
+
+// header is what leaves and branches have in common.
 type header struct {
 	newest int64 // no key below has a newer newest version; may be too high
 	live   uint32
@@ -37,14 +56,12 @@ type header struct {
 
 // leaf holds the ids of neighbouring keys. Every one but that of an empty tree has some.
 type leaf struct {
-	header
 	next, prev uint32 // neighbours; 0: none
 	ids        [fanout]uint32
 }
 
 // branch holds the nodes one level below, and the id of the first key in each.
 type branch struct {
-	header
 	level    int // of its nodes; 0: they are leaves
 	first    [fanout]uint32
 	children [fanout]uint32
@@ -58,9 +75,9 @@ func (o *order) init(x *Index) {
 // head is the header of a node.
 func (o *order) head(level int, node uint32) *header {
 	if level == 0 {
-		return &o.leaves.at(node).header
+		return o.leaves.heads.at(node)
 	}
-	return &o.branches.at(node).header
+	return o.branches.heads.at(node)
 }
 
 // position is between two ids of a leaf, or before its first.
@@ -73,24 +90,24 @@ type position struct {
 func (o *order) seek(key []byte) position {
 	node := o.root
 	for range o.height {
-		b := o.branches.at(node)
-		node = b.children[o.child(b, key)]
+		b, h := o.branches.at(node)
+		node = b.children[o.child(b, h, key)]
 	}
 	return position{node, o.seekIn(node, key)}
 }
 
 // seekIn is the number of a leaf's first id that is not below key.
 func (o *order) seekIn(node uint32, key []byte) int {
-	l := o.leaves.at(node)
-	return sort.Search(int(l.n), func(i int) bool {
+	l, h := o.leaves.at(node)
+	return sort.Search(int(h.n), func(i int) bool {
 		return bytes.Compare(o.x.Key(l.ids[i]), key) >= 0
 	})
 }
 
 // child is the number of the node in which key is, or would be.
-func (o *order) child(b *branch, key []byte) int {
+func (o *order) child(b *branch, h *header, key []byte) int {
 	// What is below the first key of all is in the first node too.
-	return sort.Search(int(b.n)-1, func(i int) bool {
+	return sort.Search(int(h.n)-1, func(i int) bool {
 		return bytes.Compare(o.x.Key(b.first[i+1]), key) > 0
 	})
 }
@@ -98,8 +115,8 @@ func (o *order) child(b *branch, key []byte) int {
 // ascend calls fn for every id from one place on, up to another one.
 func (o *order) ascend(from, to position, fn func(id uint32) bool) {
 	for from.leaf != 0 {
-		l := o.leaves.at(from.leaf)
-		n := int(l.n)
+		l, h := o.leaves.at(from.leaf)
+		n := int(h.n)
 		if from.leaf == to.leaf {
 			n = to.at
 		}
@@ -118,7 +135,8 @@ func (o *order) ascend(from, to position, fn func(id uint32) bool) {
 // bytes is the tree's memory.
 func (o *order) bytes() int {
 	const leafBytes, branchBytes = 24 + 8 + 4*fanout, 24 + 8 + 8*fanout
-	return poolChunkLen * (len(o.leaves.chunks)*leafBytes + len(o.branches.chunks)*branchBytes)
+	return poolChunkLen * (len(o.leaves.heads.chunks)*leafBytes +
+		len(o.branches.heads.chunks)*branchBytes)
 }
 
 // Ascend calls fn for the ids of the keys in [key, end) in order, until it returns false; an empty

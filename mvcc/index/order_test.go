@@ -16,11 +16,11 @@ func (o *order) valid() error {
 	if c.len != o.len || o.head(o.height, o.root).parent != 0 {
 		return fmt.Errorf("%d ids, len %d", c.len, o.len)
 	}
-	if c.last != 0 && o.leaves.at(c.last).next != 0 {
+	if c.last != 0 && o.leaves.bodies.at(c.last).next != 0 {
 		return fmt.Errorf("the last leaf leads to another one")
 	}
-	leaves := int(o.leaves.next) - 1 - len(o.leaves.free)
-	branches := max(int(o.branches.next)-1, 0) - len(o.branches.free)
+	leaves := int(o.leaves.bodies.next) - 1 - len(o.leaves.bodies.free)
+	branches := max(int(o.branches.bodies.next)-1, 0) - len(o.branches.bodies.free)
 	if leaves != c.leaves || branches != c.branches {
 		return fmt.Errorf("%d leaves and %d branches are in use, %d and %d in the tree", leaves,
 			branches, c.leaves, c.branches)
@@ -46,16 +46,16 @@ func (c *checked) node(level int, node, parent uint32) error {
 		return c.leaf(node)
 	}
 	c.branches++
-	b := c.o.branches.at(node)
+	b, _ := c.o.branches.at(node)
 	if b.level != level-1 {
 		return fmt.Errorf("branch %d is of level %d, not %d", node, b.level, level-1)
 	}
 	live := uint32(0)
-	for i, child := range b.children[:b.n] {
+	for i, child := range b.children[:h.n] {
 		below := c.o.head(level-1, child)
 		live += below.live
-		if below.newest > b.newest {
-			return fmt.Errorf("branch %d knows %d, its node %d", node, b.newest, below.newest)
+		if below.newest > h.newest {
+			return fmt.Errorf("branch %d knows %d, its node %d", node, h.newest, below.newest)
 		}
 		if first := c.o.firstOf(level-1, child); first != b.first[i] {
 			return fmt.Errorf("node %d of branch %d begins with %d, not %d", i, node, first,
@@ -65,34 +65,34 @@ func (c *checked) node(level int, node, parent uint32) error {
 			return err
 		}
 	}
-	if live != b.live {
-		return fmt.Errorf("branch %d counts %d, its nodes %d", node, b.live, live)
+	if live != h.live {
+		return fmt.Errorf("branch %d counts %d, its nodes %d", node, h.live, live)
 	}
 	return nil
 }
 
 func (c *checked) leaf(node uint32) error {
-	l := c.o.leaves.at(node)
-	if c.leaves++; l.prev != c.last || c.last != 0 && c.o.leaves.at(c.last).next != node {
+	l, h := c.o.leaves.at(node)
+	if c.leaves++; l.prev != c.last || c.last != 0 && c.o.leaves.bodies.at(c.last).next != node {
 		return fmt.Errorf("leaf %d is behind %d, not %d", node, c.last, l.prev)
 	}
 	c.last = node
 	live := uint32(0)
-	for _, id := range l.ids[:l.n] {
+	for _, id := range l.ids[:h.n] {
 		e := c.o.x.entries.at(id)
 		if e.flags&entryTomb == 0 {
 			live++
 		}
 		key := c.o.x.Key(id)
-		if e.leaf != node || e.main > l.newest || c.len > 0 && bytes.Compare(c.key, key) >= 0 {
+		if e.leaf != node || e.main > h.newest || c.len > 0 && bytes.Compare(c.key, key) >= 0 {
 			return fmt.Errorf("id %d (%q) of leaf %d: entry %+v, newest %d, before it %q", id, key,
-				node, *e, l.newest, c.key)
+				node, *e, h.newest, c.key)
 		}
 		c.key = key
 		c.len++
 	}
-	if live != l.live {
-		return fmt.Errorf("leaf %d counts %d of %d", node, l.live, live)
+	if live != h.live {
+		return fmt.Errorf("leaf %d counts %d of %d", node, h.live, live)
 	}
 	return nil
 }
