@@ -144,8 +144,8 @@ func (d *tender) check() {
 	}
 }
 
-// orderKeys is how many keys make three levels of branches.
-const orderKeys = 150_000
+// orderKeys is how many keys make two levels of branches, and deepKeys three.
+const orderKeys, deepKeys = 30_000, 150_000
 
 func orderKey(i int) []byte { return fmt.Appendf(nil, "/key/%07d", i) }
 
@@ -162,17 +162,17 @@ var growth = map[string]func(d *tender, r *rand.Rand){
 		}
 	},
 	"at random": func(d *tender, r *rand.Rand) {
-		for range orderKeys {
-			d.put(orderKey(r.IntN(orderKeys)))
+		for range deepKeys {
+			d.put(orderKey(r.IntN(deepKeys)))
 		}
 	},
 	"a queue": func(d *tender, _ *rand.Rand) {
 		for i := range orderKeys {
 			d.put(orderKey(i))
-			if i >= 5000 {
-				d.delete(orderKey(i - 5000))
+			if i >= 3000 {
+				d.delete(orderKey(i - 3000))
 			}
-			if i%20_000 == 0 {
+			if i%5_000 == 0 {
 				d.compact()
 				d.check()
 			}
