@@ -10,18 +10,27 @@ import (
 type Tenancy struct {
 	ID    int64
 	Key   string
+	Since int64         // revision under which the key was put
 	Until time.Duration // by what was promised it may not go before
 	// Ended says that its client has asked for its end, or may have.
 	Ended bool
+	// Bound says that the key was put with the lease for sure, and must be gone when all leases
+	// are.
+	Bound bool
 }
 
-// Leases looks for keys that went although their leases were promised to live. gone tells when
-// somebody saw a key's end first, which is after it was.
-func Leases(all []*Tenancy, gone func(key string) (time.Duration, bool)) error {
+// Leases looks for keys that went although their leases were promised to live, and for those that
+// are there when no lease is any more. gone tells when somebody first saw the end of a key in a
+// revision after another, which is after it was.
+func Leases(all []*Tenancy, gone func(key string, after int64) (time.Duration, bool)) error {
 	for _, t := range all {
-		if at, ok := gone(t.Key); ok && !t.Ended && at < t.Until {
-			return fmt.Errorf("lease %x ended %v before the time that was promised", t.ID,
-				t.Until-at)
+		at, ok := gone(t.Key, t.Since)
+		if ok && !t.Ended && at < t.Until {
+			return fmt.Errorf("lease %x, %s: the key went %v before the time that was promised",
+				t.ID, t.Key, t.Until-at)
+		}
+		if !ok && t.Bound {
+			return fmt.Errorf("lease %x, %s: the key has outlived the lease", t.ID, t.Key)
 		}
 	}
 	return nil

@@ -96,11 +96,13 @@ func TestTurns(t *testing.T) {
 
 // TestLeases lets a key go before and after the time that was promised.
 func TestLeases(t *testing.T) {
-	all := []*Tenancy{{1, "one", 50, false}, {2, "two", 50, true}, {3, "three", 50, false}}
+	all := []*Tenancy{{ID: 1, Key: "one", Until: 50},
+		{ID: 2, Key: "two", Until: 50, Ended: true}, {ID: 3, Key: "three", Until: 50}}
 	gone := map[string]time.Duration{"one": 50, "two": 20}
-	when := func(key string) (time.Duration, bool) {
+	when := func(key string, after int64) (time.Duration, bool) {
+		const revision = 7
 		at, ok := gone[key]
-		return at, ok
+		return at, ok && after < revision
 	}
 	if err := Leases(all, when); err != nil {
 		t.Errorf("all is right, but %v", err)
@@ -108,6 +110,14 @@ func TestLeases(t *testing.T) {
 	gone["three"] = 49
 	if Leases(all, when) == nil {
 		t.Error("a key went too early, and nobody noticed")
+	}
+	all[2].Since = 7 // it went before it was put
+	if err := Leases(all, when); err != nil {
+		t.Errorf("all is right, but %v", err)
+	}
+	all[2].Bound = true
+	if Leases(all, when) == nil {
+		t.Error("a key stays without its lease, and nobody noticed")
 	}
 }
 

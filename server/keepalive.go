@@ -12,19 +12,15 @@ func (b *backend) TryKeepAlive(id cairn.LeaseID, done func(ttl int64, err error)
 		return false
 	}
 	r, err := b.lessor.Renew(b.clk.Now(), id)
-	if err != nil || r.Ending != nil || r.ClearCheckpoint {
+	if err != nil || r.TTL <= 0 || r.ClearCheckpoint {
 		return false // renewing it again does no harm
 	}
-	if r.TTL > 0 {
-		b.metrics.LeasesRenewed.Inc()
-	}
+	b.metrics.LeasesRenewed.Inc()
 	b.node.Barrier(func(err error) {
 		switch {
 		case err != nil:
 		case b.leading.since() != term: // another leader has let the read through
 			err = cairn.ErrNotLeader
-		case r.TTL <= 0:
-			err = cairn.ErrLeaseNotFound
 		}
 		done(r.TTL, err)
 	})

@@ -76,22 +76,39 @@ func (b *backend) atLeader(
 // Renew renews leases here, if this member leads (peer.Backend). The renewals count only if it
 // still led when it had made them: one that was paused meanwhile may have a successor that has
 // ended the leases. A read point alone does not tell: a member that follows by now gets one too.
+//
+// A leader whose disk is slow applies its entries later than the members that have made them
+// durable: it may not know yet of a lease that one of them has granted. When it has heard that it
+// leads it has applied what was answered before, and looks once more.
 func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, error) {
+	ttls, unknown, err := b.renewKnown(ctx, ids)
+	if err == nil && unknown {
+		ttls, _, err = b.renewKnown(ctx, ids)
+	}
+	return ttls, err
+}
+
+// renewKnown renews leases as far as this member has applied that they were granted; unknown says
+// that some are not there.
+func (b *backend) renewKnown(
+	ctx context.Context, ids []cairn.LeaseID,
+) (ttls []int64, unknown bool, err error) {
 	term := b.leading.since()
 	if term == 0 {
-		return nil, cairn.ErrNotLeader
+		return nil, false, cairn.ErrNotLeader
 	}
-	ttls := make([]int64, len(ids))
+	ttls = make([]int64, len(ids))
 	clear := &etcdserverpb.LeaseCheckpointRequest{}
 	for i, id := range ids {
 		r, err := b.lessor.Renew(b.clk.Now(), id)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		ttls[i] = r.TTL
+		unknown = unknown || r.TTL <= 0 && r.Ending == nil
 		if r.Ending != nil {
 			if ttls[i], err = b.awaitEnd(ctx, r.Ending, len(ids) == 1); err != nil {
-				return nil, err
+				return nil, false, err
 			}
 		}
 		if r.ClearCheckpoint {
@@ -103,15 +120,15 @@ func (b *backend) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, erro
 	}
 	if len(clear.Checkpoints) > 0 {
 		if err := b.proposeAndWait(ctx, command.LeaseCheckpoint, clear); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	} else if err := b.barrier(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if b.leading.since() != term {
-		return nil, cairn.ErrNotLeader
+		return nil, false, cairn.ErrNotLeader
 	}
-	return ttls, nil
+	return ttls, unknown, nil
 }
 
 // awaitEnd waits for the end of a lease that has run out, unless others are renewed with it.

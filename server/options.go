@@ -14,8 +14,12 @@ const overheadBytes = 512 << 10
 
 // watchOptions of the hub.
 func (s *Server) watchOptions() watch.Options {
+	response := int(s.cfg.MaxRequestBytes) + overheadBytes
+	if s.sys.watchBytes > 0 {
+		response = s.sys.watchBytes / 2
+	}
 	return watch.Options{
-		ResponseBytes: int(s.cfg.MaxRequestBytes) + overheadBytes,
+		StreamBytes: s.sys.watchBytes, ResponseBytes: response,
 		// Up to a tenth of jitter, so that the streams of a restart do not speak at once.
 		ProgressInterval: func() time.Duration {
 			d := s.cfg.ProgressInterval()

@@ -109,7 +109,7 @@ func start(
 		starting:      ctx,
 		failed:        make(chan error, 1),
 		removed:       make(chan struct{}),
-		lessor:        upkeep.NewLessor(),
+		lessor:        upkeep.NewLessor(sys.leaseCheckpoint),
 		checkpointDue: make(chan struct{}, 1),
 		reclaimDue:    make(chan struct{}, 1),
 		compactDue:    make(chan struct{}, 1),

@@ -35,6 +35,8 @@ type system struct {
 	// walBytes and revlogBytes are the sizes of new segments; 0 is what the packages choose.
 	walBytes, revlogBytes int64
 	lacks                 func(command.Kind) bool // see World
+	watchBytes            int                     // see World
+	leaseCheckpoint       time.Duration           // see World
 }
 
 // Network carries what members say to each other (transport.Transport).
@@ -63,6 +65,11 @@ type World struct {
 	// Lacks, if set, names kinds of commands that the member knows nothing of: it is of a version
 	// before them.
 	Lacks func(command.Kind) bool
+	// WatchBytes bounds what is queued for a stream of watches; a response of more than half of it
+	// is sent in fragments, if they were asked for. LeaseCheckpoint is the time between two
+	// checkpoints of a lease. 0 is what a member on a machine has.
+	WatchBytes      int
+	LeaseCheckpoint time.Duration
 }
 
 // StartIn is Start in a world: all that a member is but its doors to clients, whose requests go to
@@ -73,6 +80,7 @@ func StartIn(
 	return start(ctx, cfg, logger, system{
 		fs: w.FS, clock: w.Clock, tasks: w.Tasks, network: w.Network, servePeers: w.ServePeers,
 		walBytes: w.WALBytes, revlogBytes: w.RevlogBytes, lacks: w.Lacks,
+		watchBytes: w.WatchBytes, leaseCheckpoint: w.LeaseCheckpoint,
 	})
 }
 

@@ -23,11 +23,12 @@
 // take time, in which the rest of the member goes on. All choices come from generators that the
 // seed starts, raft's too ([seedEntropy]).
 //
-//	sim.go, sched.go      the loop; tasks
-//	member.go, disk.go    a machine: process, files, clock
-//	network.go, exchange.go   messages between members; requests between them
-//	client.go ...         what clients do: kv.go, watch.go, tenant.go, lock.go
-//	nemesis.go, kinds.go, operator.go   faults; changes of the membership
-//	truth.go, verdict.go  what has happened; was it right
-//	options.go, shrink.go which run; a smaller one that fails alike
+//	sim.go, sched.go                  the loop; tasks
+//	member.go, disk.go                a machine: process, files, clock
+//	network.go, exchange.go           messages between members; requests between them
+//	client.go                         what clients do: kv.go, watch.go, tenant.go, holder.go,
+//	                                  lock.go, scribe.go (notebook.go knows the answers)
+//	nemesis.go, kinds.go, operator.go faults; changes of the membership
+//	truth.go, tables.go, verdict.go   what has happened; was it right
+//	options.go, shrink.go             which run; a smaller one that fails alike
 package sim

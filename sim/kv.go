@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -299,6 +300,17 @@ func (w *worker) readAll() {
 	w.end(err, r.GetHeader().GetRevision(), ops...)
 }
 
+// refused takes the error of a read of the past, which was behind a barrier: what is not compacted,
+// and was there before, must be read. By a task of the member.
+func (w *worker) refused(l *life, revision int64, err error) {
+	compacted := l.server.Machine().Store().CompactRev()
+	if errors.Is(err, cairn.ErrFutureRev) ||
+		errors.Is(err, cairn.ErrCompacted) && revision >= compacted {
+		w.s.fail(fmt.Errorf("%s refuses to read revision %d, compacted at %d: %w", l.m.name,
+			revision, compacted, err))
+	}
+}
+
 // get reads one key, of the newest state, of what the member has, or of the past.
 func (w *worker) get(o *check.Op) {
 	w.s.load.begin(o)
@@ -317,6 +329,7 @@ func (w *worker) get(o *check.Op) {
 			}
 			reply, err := b.AppendRange(ctx, nil, req, v3.Unbounded)
 			if err != nil {
+				w.refused(l, req.Revision, err)
 				return nil, err
 			}
 			return nil, proto.Unmarshal(reply, &r)

@@ -112,9 +112,14 @@ func (l *load) start() {
 		l.watchers = append(l.watchers, w)
 		l.s.clients.Go("watcher", w.run)
 	}
-	for i := range o.Tenants {
-		t := &tenants{s: l.s, number: i, rng: stream(o.Seed, uint64(2000+i))}
+	for i := range o.Tenants + o.Leaseholders {
+		t := &tenants{s: l.s, number: i, rng: stream(o.Seed, uint64(2000+i)),
+			holder: i >= o.Tenants}
 		l.client("tenant", t.run)
+	}
+	for i := range o.Scribes {
+		c := &scribe{s: l.s, number: i, rng: stream(o.Seed, uint64(7000+i))}
+		l.client("scribe", c.run)
 	}
 	for i := range o.Lockers {
 		k := &locker{s: l.s, number: i, rng: stream(o.Seed, uint64(3000+i))}

@@ -74,6 +74,8 @@ type life struct {
 	heard   map[uint64]*contact
 	pending []func() // what is to be told to others when the process ends
 	ready   time.Duration
+	// shown is the revision that the watch inside this life has not shown yet.
+	shown int64
 	// stopping: an operator has asked it to stop.
 	stopping bool
 }
@@ -176,7 +178,8 @@ func (l *life) main() {
 		},
 		ServePeers: func(h http.Handler) { l.handler = h },
 		WALBytes:   m.sim.opts.WALBytes, RevlogBytes: m.sim.opts.RevlogBytes,
-		Lacks: l.lacks(),
+		Lacks: l.lacks(), WatchBytes: m.sim.opts.WatchBytes,
+		LeaseCheckpoint: m.sim.opts.LeaseCheckpoint,
 	})
 	if err != nil {
 		m.startFailure = err
@@ -289,9 +292,9 @@ func (m *member) config() (*config.Config, error) {
 		"--max-learners=2", "--watch-progress-notify-interval=500ms",
 		fmt.Sprintf("--quota-backend-bytes=%d", o.Quota),
 	}
-	if o.AutoCompact > 0 {
-		args = append(args, "--auto-compaction-mode=revision",
-			fmt.Sprintf("--auto-compaction-retention=%d", o.AutoCompact))
+	if o.Retention > 0 {
+		args = append(args, "--auto-compaction-mode=periodic",
+			fmt.Sprintf("--auto-compaction-retention=%v", o.Retention))
 	}
 	cfg, _, err := config.Parse("cairn", args, nil)
 	if err != nil {

@@ -24,19 +24,28 @@ type Options struct {
 
 	// The clients.
 	Workers, Watchers, Tenants, Lockers int
-	Think                               time.Duration // of a worker, between requests
-	WatchFor                            time.Duration // at most, at one member
-	CompactEvery                        time.Duration // 0: clients do not compact
-	ValueBytes                          int           // at most
+	// Scribes have keys of their own each. Leaseholders are tenants whose leases have more than one
+	// key, some of which leave them.
+	Scribes, Leaseholders int
+	Think                 time.Duration // of a worker, between requests
+	WatchFor              time.Duration // at most, at one member
+	CompactEvery          time.Duration // 0: clients do not compact
+	ValueBytes            int           // at most
 
 	// The members.
 	HeartbeatMs, ElectionMs       int
 	SnapshotCount, CatchUpEntries int
-	CompactionBatch, AutoCompact  int
-	HashInterval                  time.Duration
-	StrictReconfig                bool
-	Quota                         int64
-	WALBytes, RevlogBytes         int64
+	CompactionBatch               int
+	// Retention is how long automatic compaction keeps the past; 0: there is none.
+	Retention time.Duration
+	// LeaseCheckpoint is the time between two checkpoints of a lease, WatchBytes what may be
+	// queued for a stream of watches; 0: as on a machine.
+	LeaseCheckpoint       time.Duration
+	WatchBytes            int
+	HashInterval          time.Duration
+	StrictReconfig        bool
+	Quota                 int64
+	WALBytes, RevlogBytes int64
 }
 
 // Faults says how likely what is; the zero value is a world in which nothing fails.
@@ -59,7 +68,7 @@ func Draw(seed uint64) Options {
 		Seed:     seed,
 		Members:  pick(rng, []int{1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 7}),
 		Duration: between(rng, 8*time.Second, 25*time.Second),
-		Workers:  2 + rng.IntN(5), Watchers: pick(rng, []int{0, 1, 2, 4, 6}), Tenants: rng.IntN(3),
+		Workers:  2 + rng.IntN(5), Watchers: pick(rng, []int{0, 1, 3, 5, 8}), Tenants: rng.IntN(3),
 		Lockers: pick(rng, []int{0, 0, 2, 3}), Think: pick(rng, []time.Duration{
 			5 * time.Millisecond, 20 * time.Millisecond, 60 * time.Millisecond,
 		}),
@@ -72,19 +81,32 @@ func Draw(seed uint64) Options {
 		SnapshotCount:   pick(rng, []int{5, 30, 150, 1000}),
 		CatchUpEntries:  pick(rng, []int{1, 10, 50, 5000}),
 		CompactionBatch: pick(rng, []int{0, 1, 7}),
-		AutoCompact:     pick(rng, []int{0, 0, 20, 200}),
 		HashInterval:    pick(rng, []time.Duration{0, 2 * time.Second}),
 		StrictReconfig:  rng.IntN(2) == 0,
 		WALBytes:        pick(rng, []int64{4 << 10, 16 << 10, 64 << 10}),
 		RevlogBytes:     pick(rng, []int64{4 << 10, 16 << 10, 64 << 10}),
 	}
 	o.Faults = drawFaults(rng)
+	o.drawBounds(rng)
 	if rng.IntN(8) == 0 {
 		sc := pick(rng, Scenarios())
 		o.Scenario = sc.Name
 		sc.Shape(&o)
 	}
 	return o
+}
+
+// drawBounds draws what makes seldom things common: small bounds, short times, more kinds of keys.
+func (o *Options) drawBounds(rng *rand.Rand) {
+	o.Scribes, o.Leaseholders = pick(rng, []int{0, 1, 2}), pick(rng, []int{0, 1, 3})
+	o.WatchBytes = pick(rng, []int{0, 400, 4000})
+	o.LeaseCheckpoint = pick(rng, []time.Duration{0, time.Second})
+	if rng.IntN(4) == 0 {
+		o.Retention = pick(rng, []time.Duration{time.Second, 5 * time.Second})
+		if rng.IntN(2) == 0 {
+			o.CompactEvery = 0
+		}
+	}
 }
 
 // drawFaults takes some kinds of faults, each with a rate of its own.
@@ -114,10 +136,11 @@ func (o Options) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d: %d members, %v, %d workers, %d watchers, %d tenants, %d lockers, "+
 		"snapshot-count %d, catch-up %d, loss %.3f, doubles %.3f, reorder %.3f, drift %.3f, "+
-		"skew %.2f",
+		"skew %.2f, %d scribes, %d leaseholders, watch bytes %d, retention %v",
 		o.Seed, o.Members, o.Duration.Round(time.Millisecond), o.Workers, o.Watchers, o.Tenants,
 		o.Lockers, o.SnapshotCount, o.CatchUpEntries, o.Faults.Loss, o.Faults.Duplicate,
-		o.Faults.Reorder, o.Faults.Drift, o.Faults.Skew)
+		o.Faults.Reorder, o.Faults.Drift, o.Faults.Skew, o.Scribes, o.Leaseholders, o.WatchBytes,
+		o.Retention)
 	if o.Scenario != "" {
 		fmt.Fprintf(&b, ", shape %s", o.Scenario)
 	}

@@ -75,6 +75,8 @@ func (s *shrinker) pass() (helped bool) {
 	for _, n := range []func(*Options) *int{
 		func(o *Options) *int { return &o.Watchers }, func(o *Options) *int { return &o.Tenants },
 		func(o *Options) *int { return &o.Lockers }, func(o *Options) *int { return &o.Workers },
+		func(o *Options) *int { return &o.Scribes },
+		func(o *Options) *int { return &o.Leaseholders },
 	} {
 		for *n(&s.best.Options) > 0 && (s.try(func(o *Options) { *n(o) = 0 }) ||
 			s.try(func(o *Options) { *n(o)-- })) {
@@ -90,7 +92,7 @@ func (s *shrinker) pass() (helped bool) {
 		note(*p(&s.best.Options) > 0 && s.try(func(o *Options) { *p(o) = 0 }))
 	}
 	note(s.best.Options.CompactEvery > 0 && s.try(func(o *Options) { o.CompactEvery = 0 }))
-	note(s.best.Options.AutoCompact > 0 && s.try(func(o *Options) { o.AutoCompact = 0 }))
+	note(s.best.Options.Retention > 0 && s.try(func(o *Options) { o.Retention = 0 }))
 	note(s.best.Options.ValueBytes > 0 && s.try(func(o *Options) { o.ValueBytes = 0 }))
 	return s.skip() || helped
 }

@@ -17,6 +17,7 @@ type Sim struct {
 	now   time.Duration // simulated, since the beginning
 	queue eventQueue
 	seq   uint64
+	steps int64
 
 	// A source of randomness for each purpose, so that one that is asked more does not change what
 	// the others say.
@@ -149,6 +150,11 @@ func (s *Sim) until(end time.Duration, cond func() bool) bool {
 		if !s.step(end) {
 			s.now = end
 			return cond()
+		}
+		if s.steps++; s.steps%stepsBetween == 0 {
+			if err := s.compareTables(); err != nil {
+				s.fail(err)
+			}
 		}
 	}
 	return false

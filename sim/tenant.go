@@ -29,7 +29,9 @@ const (
 // tenant is a lease with its key.
 type tenant struct {
 	check.Tenancy
-	granted bool // for sure
+	// Of a leaseholder: keys that hang on the lease besides the first, and those that have left it.
+	more, freed []*check.Tenancy
+	unsure      bool // there may be other keys
 }
 
 // promised is when a lease may end that was asked for, or renewed, at a time: clocks run fast.
@@ -44,6 +46,7 @@ type tenants struct {
 	number int
 	rng    *rand.Rand
 	count  int
+	holder bool // of more than one key
 }
 
 func (c *tenants) run() {
@@ -53,9 +56,16 @@ func (c *tenants) run() {
 			c.s.rest(retryPause)
 			continue
 		}
+		if c.holder {
+			c.furnish(t)
+		}
 		end := c.s.now + between(c.rng, 0, leaseLife)
 		for c.s.load.working() && c.s.now < end {
 			c.s.rest(between(c.rng, keepEvery/4, keepEvery))
+			if c.holder && c.rng.IntN(2) == 0 {
+				c.describe(t)
+				continue
+			}
 			c.s.renew(pick(c.rng, c.s.members), t)
 		}
 		if c.rng.IntN(3) == 0 {
@@ -81,11 +91,13 @@ func (c *tenants) grant() (*tenant, bool) {
 		return nil, false
 	}
 	t.Until = c.s.promised(began, r.TTL)
-	if err := c.s.submit(m, command.Put, &pb.PutRequest{
-		Key: []byte(t.Key), Lease: t.ID,
-	}, &pb.PutResponse{}); err != nil {
+	var put pb.PutResponse
+	err = c.s.submit(m, command.Put, &pb.PutRequest{Key: []byte(t.Key), Lease: t.ID}, &put)
+	c.s.ended(t, err)
+	if err != nil {
 		return nil, false
 	}
+	t.Since, t.Bound = put.Header.Revision, true
 	c.s.load.tenants = append(c.s.load.tenants, t)
 	c.s.Stats.Leases++
 	return t, true
@@ -96,6 +108,7 @@ func (s *Sim) renew(m *member, t *tenant) {
 	began := s.now
 	ttl, err := s.keepAlive(m, t.ID)
 	s.logf("renewal of %x by %s: %d %v", t.ID, m.name, ttl, err)
+	s.ended(t, err)
 	if err == nil {
 		t.Until = max(t.Until, s.promised(began, ttl))
 		s.Stats.Renewals++

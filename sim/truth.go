@@ -16,15 +16,33 @@ import (
 type truth struct {
 	s       *Sim
 	history check.History
-	first   map[int64]int            // revision -> its first event
-	gone    map[string]time.Duration // key -> when it was first seen deleted
-	compact int64                    // the highest compaction seen
-	gap     bool                     // a revision was compacted before any was asked for it
+	first   map[int64]int           // revision -> its first event
+	since   map[int64]time.Duration // revision -> when it was first seen
+	gone    map[string][]ending     // by key, in order
+	compact int64                   // the highest compaction seen
+	gap     bool                    // a revision was compacted before any was asked for it
+}
+
+// ending is the delete of a key, when it was first seen.
+type ending struct {
+	revision int64
+	at       time.Duration
+}
+
+// goneAfter is when a key was first seen deleted in a revision after another one.
+func (t *truth) goneAfter(key string, revision int64) (time.Duration, bool) {
+	for _, e := range t.gone[key] {
+		if e.revision > revision {
+			return e.at, true
+		}
+	}
+	return 0, false
 }
 
 func newTruth(s *Sim) *truth {
 	return &truth{
-		s: s, first: map[int64]int{}, gone: map[string]time.Duration{},
+		s: s, first: map[int64]int{}, since: map[int64]time.Duration{},
+		gone:    map[string][]ending{},
 		history: check.History{Revision: 1},
 	}
 }
@@ -35,21 +53,28 @@ func (t *truth) follow(l *life) {
 		store := l.server.Machine().Store()
 		next := max(store.CompactRev(), 1)
 		for {
+			l.shown = next
 			again := false
 			l.stream(v3.WatchCreate{Key: []byte{0}, End: []byte{0}, StartRevision: next}, false,
 				nil, func(r *pb.WatchResponse) bool {
 					if r.Canceled {
-						again = r.CompactRevision > 0 // else the disk lies, and the member ends
+						again = r.CompactRevision > next // else the disk lies, and the member ends
+						if r.CompactRevision > 0 && !again {
+							t.s.fail(fmt.Errorf("%s: a watch from revision %d is told of the "+
+								"compaction of %d", l.m.name, next, r.CompactRevision))
+						}
 						next = max(next, r.CompactRevision)
 						return false
 					}
 					t.compact = max(t.compact, store.CompactRev())
+					events := r.Events
 					if err := t.take(r, next); err != nil {
 						t.s.fail(fmt.Errorf("%s: %w", l.m.name, err))
 						return false
 					}
-					if n := len(r.Events); n > 0 {
-						next = r.Events[n-1].Kv.ModRevision + 1
+					if n := len(events); n > 0 {
+						next = events[n-1].Kv.ModRevision + 1
+						l.shown = next
 					}
 					return true
 				})
@@ -107,12 +132,12 @@ func (t *truth) revision(rev int64, events []check.Event, from int64) error {
 		}
 		t.gap = true
 	}
-	t.first[rev] = len(h.Events)
+	t.first[rev], t.since[rev] = len(h.Events), t.s.now
 	h.Events = append(h.Events, events...)
 	h.Revision = rev
 	for _, e := range events {
-		if _, ok := t.gone[e.Key]; e.Delete && !ok {
-			t.gone[e.Key] = t.s.now
+		if e.Delete {
+			t.gone[e.Key] = append(t.gone[e.Key], ending{rev, t.s.now})
 		}
 	}
 	t.s.logf("revision %d: %v", rev, slices.Clone(events))

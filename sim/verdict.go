@@ -125,35 +125,31 @@ func (s *Sim) settle() {
 		s.fail(errors.New("a client never stops"))
 		return
 	}
-	s.until(s.now+expiryTime, func() bool { return s.leaseKeys() == 0 })
-	if n := s.leaseKeys(); n > 0 {
-		s.fail(fmt.Errorf("%d keys have outlived their leases by far", n))
+	s.until(s.now+expiryTime, func() bool { return s.leases() == 0 })
+	if n := s.leases(); n > 0 {
+		s.fail(fmt.Errorf("%d leases have lived by far too long", n))
 		return
 	}
-	var reason error
-	ok = s.until(s.now+settleTime, func() bool {
-		reason = s.apart()
-		return reason == nil
-	})
+	ok = s.soon(settleTime, "the members do not come to the same state", s.apart) &&
+		s.soon(settleTime, "a watch lacks something", s.caughtUp) &&
+		s.soon(recoveryTime, "a member does not end", s.retired)
 	if !ok {
-		s.fail(fmt.Errorf("the members do not come to the same state: %w", reason))
+		return
+	}
+	for _, w := range s.load.watchers {
+		w.stream.Whole = true
 	}
 }
 
-// leaseKeys counts the keys that hang on leases, as the member sees it that has applied most.
-func (s *Sim) leaseKeys() (n int) {
+// leases counts the leases, as the member sees it that has applied most.
+func (s *Sim) leases() (n int) {
 	var index uint64
 	for _, m := range s.living() {
 		if m.life == nil || m.life.server == nil {
 			continue
 		}
-		machine := m.life.server.Machine()
-		if machine.Index() < index {
-			continue
-		}
-		index, n = machine.Index(), 0
-		for _, l := range machine.Leases().All() {
-			n += len(machine.Leases().Keys(l.ID))
+		if machine := m.life.server.Machine(); machine.Index() >= index {
+			index, n = machine.Index(), machine.Leases().Len()
 		}
 	}
 	return n
@@ -182,7 +178,7 @@ func (s *Sim) apart() error {
 				a.Store().CompactRev(), m.name, b.Store().CompactRev())
 		}
 	}
-	return nil
+	return s.compareTables()
 }
 
 // verdict checks everything.
@@ -232,11 +228,13 @@ func (s *Sim) checkLeases() error {
 	var all []*check.Tenancy
 	for _, t := range s.load.tenants {
 		all = append(all, &t.Tenancy)
+		for _, k := range t.more {
+			k.Until, k.Ended = t.Until, t.Ended
+			all = append(all, k)
+		}
+		all = append(all, t.freed...)
 	}
-	return check.Leases(all, func(key string) (time.Duration, bool) {
-		at, ok := s.truth.gone[key]
-		return at, ok
-	})
+	return check.Leases(all, s.truth.goneAfter)
 }
 
 func (s *Sim) checkWatchers() error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"github.com/cairnkv/cairn/check"
 	v3 "github.com/cairnkv/cairn/v3"
@@ -106,10 +107,10 @@ func newWatcher(s *Sim, number int) *watcher {
 	case 2:
 		w.create.ProgressNotify, w.create.PrevKV = true, false
 	case 3:
-		w.create.Fragment, w.create.NoPut = true, true
+		w.create.Fragment, w.create.NoPut = true, number%8 == 3
 	}
 	from := int64(1)
-	if number%8 == 4 { // of a revision that is not there yet
+	if number%8 == 4 || number%8 == 6 { // of a revision that is not there yet
 		from += w.rng.Int64N(200)
 	}
 	w.begin(from)
@@ -136,7 +137,8 @@ func (w *watcher) wants(c check.Change) bool {
 func (w *watcher) run() {
 	for w.broken == nil {
 		w.piece = nil
-		if w.number%8 == 5 && w.rng.IntN(3) == 0 { // from the compaction on, which may be anew
+		if w.number%8 == 5 && !w.s.load.over && w.rng.IntN(3) == 0 {
+			// From the compaction on, which may be anew.
 			w.begin(max(w.s.load.compacted, 1))
 		}
 		c := &connection{w: w, m: pick(w.rng, w.s.members), gone: make(chan struct{})}
@@ -189,6 +191,7 @@ func (c *connection) open() {
 			if lost {
 				return false
 			}
+			c.dawdle(l)
 			compacted := l.server.Machine().Store().CompactRev()
 			s.net.carry(back, func() {
 				if !lost {
@@ -202,6 +205,18 @@ func (c *connection) open() {
 		})
 	})
 	l.touch()
+}
+
+// dawdle lets some time go by now and then before more is taken: what comes meanwhile has to wait
+// for room. By a task of the member.
+func (c *connection) dawdle(l *life) {
+	s := c.w.s
+	if s.opts.WatchBytes == 0 || s.load.over || c.w.rng.IntN(8) > 0 {
+		return
+	}
+	t := l.m.clock.NewTimer(between(c.w.rng, time.Millisecond, 300*time.Millisecond))
+	defer t.Stop()
+	l.on().Wait(t.C(), c.gone)
 }
 
 // take is the arrival of a response.
@@ -225,7 +240,7 @@ func (w *watcher) take(r *pb.WatchResponse, compacted int64) error {
 	w.s.Stats.WatchResponses++
 	switch {
 	case r.Canceled && r.CompactRevision > 0:
-		if r.CompactRevision < w.next {
+		if r.CompactRevision <= w.next {
 			return fmt.Errorf("it waits for revision %d, and is told of the compaction of %d",
 				w.next, r.CompactRevision)
 		}
@@ -234,8 +249,7 @@ func (w *watcher) take(r *pb.WatchResponse, compacted int64) error {
 	case r.Canceled, r.Created:
 		return nil
 	case len(r.Events) == 0:
-		w.progress(r.Header.GetRevision())
-		return nil
+		return w.progress(r.Header.GetRevision())
 	}
 	for i, e := range r.Events {
 		ev := seen(e, compacted)
@@ -258,10 +272,15 @@ func (w *watcher) take(r *pb.WatchResponse, compacted int64) error {
 	return nil
 }
 
-// progress notes a promise.
-func (w *watcher) progress(revision int64) {
+// progress notes a promise. Of revisions that were not asked for nothing may be said.
+func (w *watcher) progress(revision int64) error {
+	if revision < w.next-1 {
+		return fmt.Errorf("it waits for revision %d, and is told that revision %d is all there is",
+			w.next, revision)
+	}
 	w.stream.Progress = append(w.stream.Progress,
 		check.Progress{Revision: revision, Events: len(w.stream.Events)})
 	w.next = max(w.next, revision+1)
 	w.s.Stats.Progress++
+	return nil
 }

@@ -34,6 +34,7 @@ const (
 type Lessor struct {
 	mu      sync.Mutex
 	primary bool
+	every   time.Duration // between two checkpoints of a lease
 	clocks  map[cairn.LeaseID]*leaseClock
 	queue   clockHeap // by next
 }
@@ -46,8 +47,14 @@ type leaseClock struct {
 	position int // in the heap
 }
 
-// NewLessor makes a lessor that keeps no clocks yet.
-func NewLessor() *Lessor { return &Lessor{clocks: make(map[cairn.LeaseID]*leaseClock)} }
+// NewLessor makes a lessor that keeps no clocks yet. every is the time between two checkpoints of a
+// lease, 0: as etcd's.
+func NewLessor(every time.Duration) *Lessor {
+	if every <= 0 {
+		every = checkpointInterval
+	}
+	return &Lessor{every: every, clocks: make(map[cairn.LeaseID]*leaseClock)}
+}
 
 // Promote starts the clocks of all leases: this member leads from now on. A lease goes on with what
 // its last checkpoint left it, else with its full time to live. all lists the leases; it is called
@@ -109,7 +116,7 @@ func (l *Lessor) start(now time.Time, info lease.Info) {
 		left = info.Remaining
 	}
 	c := &leaseClock{Info: info, deadline: now.Add(seconds(left)), ended: make(chan struct{})}
-	c.next = nextLook(now, c.deadline)
+	c.next = l.nextLook(now, c.deadline)
 	l.clocks[info.ID] = c
 	heap.Push(&l.queue, c)
 }
@@ -118,8 +125,8 @@ func (l *Lessor) start(now time.Time, info lease.Info) {
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }
 
 // nextLook is the deadline, or the time of the next checkpoint if that comes first.
-func nextLook(now, deadline time.Time) time.Time {
-	if c := now.Add(checkpointInterval); c.Before(deadline) {
+func (l *Lessor) nextLook(now, deadline time.Time) time.Time {
+	if c := now.Add(l.every); c.Before(deadline) {
 		return c
 	}
 	return deadline
@@ -165,7 +172,7 @@ func (l *Lessor) Renew(now time.Time, id cairn.LeaseID) (Renewal, error) {
 		return Renewal{TTL: c.TTL}, nil
 	}
 	c.deadline = now.Add(seconds(c.TTL))
-	c.next = nextLook(now, c.deadline)
+	c.next = l.nextLook(now, c.deadline)
 	heap.Fix(&l.queue, c.position)
 	return Renewal{TTL: c.TTL, ClearCheckpoint: c.Remaining > 0}, nil
 }
@@ -219,7 +226,8 @@ func (l *Lessor) Tick(now time.Time) (revoke []cairn.LeaseID, checkpoints []Chec
 		} else {
 			left := int64((c.deadline.Sub(now) + time.Second - 1) / time.Second)
 			checkpoints = append(checkpoints, Checkpoint{c.ID, left})
-			c.next = nextLook(now, c.deadline)
+			c.Remaining = left // a renewal from now on has to take it back
+			c.next = l.nextLook(now, c.deadline)
 		}
 		heap.Fix(&l.queue, 0)
 	}

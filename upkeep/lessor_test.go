@@ -22,7 +22,7 @@ func leases(all ...lease.Info) func() []lease.Info {
 }
 
 func TestLessorLife(t *testing.T) {
-	l := NewLessor()
+	l := NewLessor(0)
 	if _, err := l.Renew(at(0), 1); !errors.Is(err, cairn.ErrNotLeader) {
 		t.Fatalf("renewing without leadership: %v", err)
 	}
@@ -67,7 +67,7 @@ func TestLessorLife(t *testing.T) {
 }
 
 func TestLessorCheckpoints(t *testing.T) {
-	l := NewLessor()
+	l := NewLessor(0)
 	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}, lease.Info{ID: 2, TTL: 299}))
 	l.Revoked(2)
 	if _, c := l.Tick(at(299)); len(c) != 0 {
@@ -86,11 +86,24 @@ func TestLessorCheckpoints(t *testing.T) {
 	}
 }
 
+// TestLessorRenewsUnderCheckpoint: a renewal after a checkpoint was handed out, and before it is
+// applied, takes it back.
+func TestLessorRenewsUnderCheckpoint(t *testing.T) {
+	l := NewLessor(0)
+	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}))
+	if _, c := l.Tick(at(300)); len(c) != 1 {
+		t.Fatalf("at the interval: %v", c)
+	}
+	if r, err := l.Renew(at(300.1), 1); err != nil || !r.ClearCheckpoint {
+		t.Errorf("a renewal while a checkpoint is under way: %+v, %v", r, err)
+	}
+}
+
 // A lease is revoked never before its deadline, and in the tick after it at the latest.
 func TestLessorModel(t *testing.T) {
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		l := NewLessor()
+		l := NewLessor(0)
 		l.Promote(at(0), leases())
 		deadlines := map[int64]time.Time{}
 		now := at(0)
