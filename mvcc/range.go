@@ -174,23 +174,20 @@ func (r *reader) count(ctx context.Context, key, end []byte, rev int64) (total i
 		if err := r.goOn(ctx, 0); err != nil {
 			return 0, err
 		}
-		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if r.s.isLive(id, rev) {
-				total++
-			}
-			return true
-		})
+		total += r.s.count(c, rev)
 	}
 	return total, nil
 }
 
-// isLive says whether a key is there at rev; the caller holds mu.
-func (s *Store) isLive(id uint32, rev int64) bool {
-	if s.idx.IsLive(id, rev) { // for most keys the newest version tells
-		return true
+// count goes on with a count behind the cursor, and looks at about chunkKeys keys at most.
+func (s *Store) count(c *cursor, rev int64) int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n, next := s.idx.Count(c.next, c.end, rev, chunkKeys)
+	if c.done = next == 0; !c.done {
+		c.next = append(c.next[:0], s.idx.Key(next)...)
 	}
-	_, ok := s.live(id, rev)
-	return ok
+	return int64(n)
 }
 
 // appendInOrder appends the first keys of a range, up to the limit, and counts all.
@@ -206,6 +203,9 @@ func (r *reader) appendInOrder(
 	return dst, total, err
 }
 
+// spareKeys are how many keys more are looked at for those that are gone.
+const spareKeys = 16
+
 // walk visits the first keys of a range, up to its limit, and counts all. before is asked before
 // each chunk.
 func (r *reader) walk(
@@ -220,17 +220,17 @@ func (r *reader) walk(
 		if err := before(); err != nil {
 			return 0, err
 		}
+		if total >= limit { // the rest is only counted
+			total += r.s.count(c, rev)
+			continue
+		}
 		r.items = r.items[:0]
-		r.s.scan(c, chunkKeys, func(id uint32) bool {
-			if total >= limit { // the rest is only counted
-				if r.s.isLive(id, rev) {
-					total++
-				}
-			} else if v, ok := r.s.live(id, rev); ok {
+		r.s.scan(c, min(limit-total, chunkKeys)+spareKeys, func(id uint32) bool {
+			if v, ok := r.s.live(id, rev); ok {
 				r.take(id, v)
 				total++
 			}
-			return true
+			return total < limit
 		})
 		for i := range r.items {
 			if err := visit(&r.items[i]); err != nil {

@@ -62,6 +62,7 @@ func (n *nemesis) plan() {
 					return
 				}
 				n.s.logf("fault %d: %s", number, k.name)
+				n.s.film.mark(n.s.now, FaultMark, fmt.Sprintf("%d %s", number, k.name))
 				n.s.Stats.Faults[k.name]++
 				n.s.Stats.FaultCount++
 				k.do(n, stream(n.s.opts.Seed, uint64(100_000+number)))

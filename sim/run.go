@@ -89,9 +89,12 @@ type Result struct {
 }
 
 // Run simulates. log gets a line for each event; it may be nil.
-func Run(o Options, log io.Writer) *Result {
+func Run(o Options, log io.Writer) *Result { return run(o, log, nil) }
+
+func run(o Options, log io.Writer, film *Film) *Result {
 	defer seedEntropy(o.Seed)()
 	s := newSim(o, log)
+	s.film = film
 	s.Stats.Faults = map[string]int64{}
 	s.simulate()
 	s.close()
@@ -119,6 +122,7 @@ func (s *Sim) begin() {
 
 func (s *Sim) simulate() {
 	s.begin()
+	s.film.mark(0, PhaseMark, "faults")
 	s.net.faulty = true
 	s.load.start()
 	s.nemesis.plan()

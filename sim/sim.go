@@ -34,6 +34,7 @@ type Sim struct {
 	trace   hash.Hash64
 	out     io.Writer // nil: the events are hashed alone
 	lines   int64
+	film    *Film // nil: nobody looks
 	Stats   Stats
 }
 
@@ -99,6 +100,7 @@ func (s *Sim) after(d time.Duration, fn func()) {
 func (s *Sim) fail(err error) {
 	if s.failure == nil {
 		s.failure = fmt.Errorf("at %v: %w", s.now, err)
+		s.film.mark(s.now, FailureMark, err.Error())
 		s.logf("FAILED: %v", err)
 	}
 }
@@ -117,6 +119,7 @@ func (s *Sim) logf(format string, args ...any) {
 
 // step does what comes next, if it comes before end, and says whether it did.
 func (s *Sim) step(end time.Duration) bool {
+	s.film.take(s)
 	var wakes *member
 	at := end
 	for _, m := range s.members {

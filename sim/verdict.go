@@ -44,6 +44,7 @@ func (s *Sim) living() []*member {
 // have applied the same.
 func (s *Sim) recover() {
 	began := s.now
+	s.film.mark(began, PhaseMark, "recovery")
 	s.nemesis.stop()
 	answered := map[*member]bool{}
 	s.clients.Go("health", func() {
@@ -125,6 +126,7 @@ func (s *Sim) disarm(m *member) {
 
 // settle lets the clients stop and the members come to the same state.
 func (s *Sim) settle() {
+	s.film.mark(s.now, PhaseMark, "settling")
 	s.load.over = true
 	ok := s.until(s.now+settleTime, func() bool { return s.load.active == 0 })
 	if !ok {

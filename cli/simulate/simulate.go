@@ -10,6 +10,7 @@
 package simulate
 
 import (
+	"bytes"
 	"context"
 	crand "crypto/rand"
 	"encoding/binary"
@@ -54,6 +55,7 @@ type flags struct {
 	progress  time.Duration
 	plant     string
 	scenario  string
+	picture   string
 }
 
 // Main runs the verb and returns the exit status: 0, 1 if a run has failed, 2 for a wrong call.
@@ -80,6 +82,7 @@ func Main(ctx context.Context, cfg Config) int {
 	set.DurationVar(&f.progress, "progress", 10*time.Second, "time between lines of progress")
 	set.StringVar(&f.plant, "plant", "", "a bug to plant, or all, in a build with -tags mutate")
 	set.StringVar(&f.scenario, "scenario", "", "the shape of a known bug: etcd-13766, ...")
+	set.StringVar(&f.picture, "picture", "", "a file for a picture of a single run (HTML)")
 	set.BoolVar(&f.child, "child", false, "report runs as JSON")
 	set.Uint64Var(&f.stride, "stride", 1, "of --child: from seed to seed")
 	for _, hidden := range []string{"child", "stride"} {
@@ -107,13 +110,14 @@ func examples(name string) string {
 	var b strings.Builder
 	for _, e := range []struct{ flags, text string }{
 		{"--seed 4711", "one cluster, a line for each event; equal seeds, equal runs"},
+		{"--seed 4711 --quiet --picture FILE", "a picture of it, for a browser"},
 		{"--runs 2000", "new seeds, on all processors"},
 		{"--forever", "until it is stopped, with a line of progress"},
 		{"--seed 4711 --shrink", "look for a smaller run that fails alike"},
 		{"--options FILE", "run what --shrink has printed"},
 		{"--scenario etcd-20418 --runs 50", "the shape of a known bug"},
 	} {
-		fmt.Fprintf(&b, "  %s %-32s # %s\n", name, e.flags, e.text)
+		fmt.Fprintf(&b, "  %s %-35s # %s\n", name, e.flags, e.text)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }
@@ -187,14 +191,15 @@ func single(cfg Config, f flags) error {
 	if f.quiet || f.shrink {
 		log = nil
 	}
-	r := sim.Run(o, log)
+	r, film := sim.RunFilmed(o, log)
 	fmt.Fprintf(cfg.Stdout, "%d events, hash %016x\n%v\n", r.Lines, r.Trace, &r.Stats)
-	if r.Failure == nil {
+	failed := r.Failure != nil
+	if failed {
+		fmt.Fprintln(cfg.Stdout, "FAILED", r.Failure)
+	} else {
 		fmt.Fprintln(cfg.Stdout, "all is as promised")
-		return nil
 	}
-	fmt.Fprintln(cfg.Stdout, "FAILED", r.Failure)
-	if f.shrink {
+	if failed && f.shrink {
 		r = sim.Shrink(r, f.tries, func(r *sim.Result) {
 			fmt.Fprintln(cfg.Stderr, "smaller:", r.Options)
 		})
@@ -203,6 +208,29 @@ func single(cfg Config, f flags) error {
 			return err
 		}
 		fmt.Fprintf(cfg.Stdout, "%s\n", b)
+		r, film = sim.RunFilmed(r.Options, nil)
 	}
-	return errFailed
+	if err := f.save(cfg, r, film); err != nil {
+		return err
+	}
+	if failed {
+		return errFailed
+	}
+	return nil
+}
+
+// save draws a run into the file that was asked for.
+func (f flags) save(cfg Config, r *sim.Result, film *sim.Film) error {
+	if f.picture == "" {
+		return nil
+	}
+	var page bytes.Buffer
+	if err := draw(&page, r, film); err != nil {
+		return err
+	}
+	if err := os.WriteFile(f.picture, page.Bytes(), 0o644); err != nil {
+		return err
+	}
+	fmt.Fprintln(cfg.Stdout, "a picture of the run is in", f.picture)
+	return nil
 }

@@ -163,8 +163,6 @@ var modules = []module{
 		"protowire is how stored records are encoded"},
 	{"github.com/prometheus", []string{"ops", "server"},
 		"metrics are fed through the fields of ops.Metrics; no other package knows the library"},
-	{"github.com/tidwall/btree", []string{"mvcc", "watch", "lease"},
-		"ordered indexes"},
 	{"github.com/spf13", []string{"cli", "cmd", "bench"},
 		"command lines of the tools; the server's flags are table-driven"},
 	{"github.com/olekukonko/tablewriter", []string{"cli"},

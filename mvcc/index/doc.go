@@ -16,19 +16,22 @@
 //
 // # Without pointers
 //
-// Millions of keys are a few thousand objects for the garbage collector, none of which (but the
-// ordered tree's inner nodes) holds a pointer:
+// Millions of keys are a few thousand objects for the garbage collector, none of which holds a
+// pointer:
 //
 //	hash table: directory -> tables of 512 slots {hash 32, id 32}, split one at a time
-//	ordered tree of ids: touched only when a key appears or goes
+//	ordered tree of ids: searched only when a key appears or goes
 //	                  |
 //	                  v id
-//	entry, 56 bytes   create 64 | version 64 | main 64 | lease 64 | pos 64 | key 32 |
-//	                  flags 8, key length 24 | sub 32 | older 32
+//	entry, 64 bytes   create 64 | version 64 | main 64 | lease 64 | pos 64 | key 32 |
+//	                  flags 8, key length 24 | sub 32 | older 32 | leaf 32
 //	                  |                                     |
 //	                  v key                                 v older
 //	arena             key bytes, one list of                node, 32 bytes: main 64 | pos 64 |
 //	                  slots per size class                  lease 64 | kind 2, sub 30 | older 32
+//
+// The tree is a B+ tree. Its nodes know how many of the keys below are there, and the newest
+// revision of any: [Index.Count] looks only at keys that have changed since the revision read.
 //
 // Create revision and version of an older version follow from the newer one's: within one life of a
 // key the create revision stays and the version counts down. Where a life ended, at a tombstone, a

@@ -48,6 +48,7 @@ type entry struct {
 	flags           uint32 // entryUsed, entryTomb, entryDirty, entryCount, length of the key
 	sub             uint32
 	older           uint32 // node of the version before; in the free list: the next free entry
+	leaf            uint32 // of the ordered tree; 0 while that is not kept
 }
 
 // node is an older version of a key, or tells something of the versions behind it. The nodes of a
@@ -103,7 +104,7 @@ type Index struct {
 // New returns an empty index.
 func New() *Index {
 	x := &Index{seed: maphash.MakeSeed(), table: newTable()}
-	x.order.init(x.Key)
+	x.order.init(x)
 	return x
 }
 
@@ -116,9 +117,9 @@ func (x *Index) Live() int { return x.live }
 // Versions is the number of versions of all keys.
 func (x *Index) Versions() int { return x.count + x.versions }
 
-// Bytes estimates the memory that the index takes: exact but for the tree.
+// Bytes is the memory that the index takes.
 func (x *Index) Bytes() int {
-	const entryBytes, nodeBytes = 56, 32
+	const entryBytes, nodeBytes = 64, 32
 	return len(x.entries.chunks)*slabChunkLen*entryBytes +
 		len(x.nodes.chunks)*slabChunkLen*nodeBytes +
 		x.keys.bytes + x.table.bytes() + x.order.bytes() + x.compactor.queue.bytes()
@@ -160,13 +161,6 @@ func (x *Index) Newest(id uint32) Version {
 		v.Create, v.Version = e.create, e.version
 	}
 	return v
-}
-
-// IsLive says whether the newest version is not above rev and no tombstone, and if so that this is
-// all a reader at rev has to know. (A quick answer for counting; false does not mean absent.)
-func (x *Index) IsLive(id uint32, rev int64) bool {
-	e := x.entries.at(id)
-	return e.main <= rev && e.flags&entryTomb == 0
 }
 
 // Put makes v the newest version of a key and returns the key's id. v.Main, v.Sub must be above
@@ -244,15 +238,22 @@ func (x *Index) push(id uint32, v Version) error {
 		if e.older != 0 {
 			n.older = x.newNode(e.life(e.older))
 		}
-		x.live++
 	}
 	e.older = x.newNode(n)
 	if e.flags = e.flags&^entryCount | (e.flags+countOne)&entryCount; e.flags&entryCount == 0 {
 		x.addSkip(e)
 	}
 	e.set(v)
+	live := 0
+	if wasTomb {
+		live++
+	}
 	if v.Tombstone {
-		x.live--
+		live--
+	}
+	x.live += live
+	if !x.unordered {
+		x.order.changed(id, v.Main, live)
 	}
 	x.markDirty(id, e)
 	return nil

@@ -90,7 +90,7 @@ func randomKey(r *rand.Rand, n int) []byte {
 func compare(t *testing.T, x *Index, m *model, rev int64) {
 	t.Helper()
 	names := slices.Sorted(maps.Keys(m.keys))
-	i := 0
+	i, there := 0, 0
 	x.Ascend(nil, nil, func(id uint32) bool {
 		if i >= len(names) || names[i] != string(x.Key(id)) {
 			t.Fatalf("key %d is %q", i, x.Key(id))
@@ -103,14 +103,22 @@ func compare(t *testing.T, x *Index, m *model, rev int64) {
 		if v != want || ok != wantOK {
 			t.Fatalf("At(%q, %d) = %+v %v, want %+v %v", names[i], rev, v, ok, want, wantOK)
 		}
-		if live := x.IsLive(id, rev); live && (!ok || v.Tombstone) {
-			t.Fatalf("IsLive(%q, %d)", names[i], rev)
+		if live := ok && !v.Tombstone; x.liveAt(id, rev) != live {
+			t.Fatalf("liveAt(%q, %d) is not %v", names[i], rev, live)
+		} else if live {
+			there++
 		}
 		i++
 		return true
 	})
 	if i != len(names) || x.Len() != len(names) {
 		t.Fatalf("%d keys, Len %d, want %d", i, x.Len(), len(names))
+	}
+	if n, next := x.Count(nil, nil, rev, 1<<30); n != there || next != 0 {
+		t.Fatalf("Count at %d is %d, not %d (next %d)", rev, n, there, next)
+	}
+	if err := x.order.valid(); err != nil {
+		t.Fatal(err)
 	}
 	live, versions := 0, 0
 	for _, vs := range m.keys {

@@ -2,101 +2,154 @@ package index
 
 import (
 	"bytes"
-
-	"github.com/tidwall/btree"
+	"sort"
 )
 
 const (
-	// orderProbes is how many readers may look for their place in the tree at once; another one
-	// waits for the short time that a seek takes.
-	orderProbes = 64
-	// probeBase: ids from here on are not keys but the key that a reader looks for.
-	probeBase = 1<<32 - orderProbes
-	// orderDegree: a node holds up to 2*degree-1 ids.
-	orderDegree = 32
+	// fanout is how many ids a leaf has at most, and how many nodes a branch.
+	fanout = 64
+	// loadFill is how many of them load puts in: there is room for some more.
+	loadFill = 56
+	// mergeFill is up to how many ids two neighbours are made one.
+	mergeFill = 40
 )
 
-// order is the ordered tree of ids. The tree compares two ids by the bytes of their keys; to look
-// for a key that has no id, a reader borrows one of a few ids that stand for such keys.
+// order is the ordered tree of ids: a B+ tree by the bytes of their keys. Each node knows how many
+// of the keys below are there (their newest version is no tombstone) and the newest revision that
+// changed any, so that a subtree in which nothing is newer than a reader is counted by a look at
+// its top.
 type order struct {
-	tree   *btree.BTreeG[uint32]
-	key    func(id uint32) []byte
-	probes [orderProbes][]byte
-	free   chan uint32 // numbers of probes not in use
-	rank   []uint32    // by id, its place in the order: during load only
+	x        *Index
+	leaves   nodes[leaf]
+	branches nodes[branch]
+	root     uint32
+	height   int // of branches above the leaves; 0: root is a leaf
+	len      int
 }
 
-func (o *order) init(key func(id uint32) []byte) {
-	o.key = key
-	o.tree = btree.NewBTreeGOptions(o.less, btree.Options{NoLocks: true, Degree: orderDegree})
-	o.free = make(chan uint32, orderProbes)
-	for i := range uint32(orderProbes) {
-		o.free <- i
+// nodes are the leaves or the branches. Their headers lie apart from them, close together: each put
+// changes one on every level.
+type nodes[T any] struct {
+	heads  pool[header]
+	bodies pool[T]
+}
+
+func (n *nodes[T]) at(id uint32) (*T, *header) { return n.bodies.at(id), n.heads.at(id) }
+
+func (n *nodes[T]) take() uint32 {
+	n.heads.take() // the same id: both are taken and given in step
+	return n.bodies.take()
+}
+
+func (n *nodes[T]) give(id uint32) {
+	n.heads.give(id)
+	n.bodies.give(id)
+}
+
+// header is what leaves and branches have in common.
+type header struct {
+	newest int64 // no key below has a newer newest version; may be too high
+	live   uint32
+	parent uint32 // 0: the root
+	n      uint32 // items
+}
+
+// leaf holds the ids of neighbouring keys. Every one but that of an empty tree has some.
+type leaf struct {
+	next, prev uint32 // neighbours; 0: none
+	ids        [fanout]uint32
+}
+
+// branch holds the nodes one level below, and the id of the first key in each.
+type branch struct {
+	level    int // of its nodes; 0: they are leaves
+	first    [fanout]uint32
+	children [fanout]uint32
+}
+
+func (o *order) init(x *Index) {
+	o.x = x
+	o.root = o.leaves.take()
+}
+
+// head is the header of a node.
+func (o *order) head(level int, node uint32) *header {
+	if level == 0 {
+		return o.leaves.heads.at(node)
+	}
+	return o.branches.heads.at(node)
+}
+
+// position is between two ids of a leaf, or before its first.
+type position struct {
+	leaf uint32
+	at   int
+}
+
+// seek returns the place of the first key that is not below key; it may be behind a leaf's last.
+func (o *order) seek(key []byte) position {
+	node := o.root
+	for range o.height {
+		b, h := o.branches.at(node)
+		node = b.children[o.child(b, h, key)]
+	}
+	return position{node, o.seekIn(node, key)}
+}
+
+// seekIn is the number of a leaf's first id that is not below key.
+func (o *order) seekIn(node uint32, key []byte) int {
+	l, h := o.leaves.at(node)
+	return sort.Search(int(h.n), func(i int) bool {
+		return bytes.Compare(o.x.Key(l.ids[i]), key) >= 0
+	})
+}
+
+// child is the number of the node in which key is, or would be.
+func (o *order) child(b *branch, h *header, key []byte) int {
+	// What is below the first key of all is in the first node too.
+	return sort.Search(int(h.n)-1, func(i int) bool {
+		return bytes.Compare(o.x.Key(b.first[i+1]), key) > 0
+	})
+}
+
+// ascend calls fn for every id from one place on, up to another one.
+func (o *order) ascend(from, to position, fn func(id uint32) bool) {
+	for from.leaf != 0 {
+		l, h := o.leaves.at(from.leaf)
+		n := int(h.n)
+		if from.leaf == to.leaf {
+			n = to.at
+		}
+		for _, id := range l.ids[min(from.at, n):n] {
+			if !fn(id) {
+				return
+			}
+		}
+		if from.leaf == to.leaf {
+			return
+		}
+		from = position{l.next, 0}
 	}
 }
 
-func (o *order) bytesOf(id uint32) []byte {
-	if id >= probeBase {
-		return o.probes[id-probeBase]
-	}
-	return o.key(id)
-}
-
-func (o *order) less(a, b uint32) bool {
-	if o.rank != nil {
-		return o.rank[a] < o.rank[b]
-	}
-	return bytes.Compare(o.bytesOf(a), o.bytesOf(b)) < 0
-}
-
-// load fills an empty tree with ids that are in order, without a look at their keys. last is the
-// largest id. The tree's own loading leaves its nodes half empty; so every second id is loaded,
-// and the others fill the nodes up.
-func (o *order) load(ids []sortKey, last uint32) {
-	o.rank = make([]uint32, last+1)
-	for i := range ids {
-		o.rank[ids[i].id] = uint32(i)
-	}
-	for i := 0; i < len(ids); i += 2 {
-		o.tree.Load(ids[i].id)
-	}
-	for i := 1; i < len(ids); i += 2 {
-		o.tree.Set(ids[i].id)
-	}
-	o.rank = nil
-}
-
-func (o *order) insert(id uint32) { o.tree.Set(id) }
-
-func (o *order) remove(id uint32) { o.tree.Delete(id) }
-
-// bytes estimates the tree's memory: nodes are about two thirds full.
-func (o *order) bytes() int { return o.tree.Len() * 9 }
-
-// ascend calls fn for every id from key on, in order.
-func (o *order) ascend(key []byte, fn func(id uint32) bool) {
-	n := <-o.free
-	o.probes[n] = key
-	o.tree.Ascend(probeBase+n, fn)
-	o.probes[n] = nil
-	o.free <- n
+// bytes is the tree's memory.
+func (o *order) bytes() int {
+	const leafBytes, branchBytes = 24 + 8 + 4*fanout, 24 + 8 + 8*fanout
+	return poolChunkLen * (len(o.leaves.heads.chunks)*leafBytes +
+		len(o.branches.heads.chunks)*branchBytes)
 }
 
 // Ascend calls fn for the ids of the keys in [key, end) in order, until it returns false; an empty
 // end is the end of all keys.
 func (x *Index) Ascend(key, end []byte, fn func(id uint32) bool) {
-	stop := uint32(0)
+	var to position
 	if len(end) > 0 {
 		if bytes.Compare(key, end) >= 0 {
 			return
 		}
-		// One search for the first key not to visit spares comparing every key on the way.
-		x.order.ascend(end, func(id uint32) bool {
-			stop = id
-			return false
-		})
+		to = x.order.seek(end)
 	}
-	x.order.ascend(key, func(id uint32) bool { return id != stop && fn(id) })
+	x.order.ascend(x.order.seek(key), to, fn)
 }
 
 // AppendRange appends the ids of the first limit keys (at least one) in [key, end), as Ascend gives

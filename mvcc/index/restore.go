@@ -64,9 +64,7 @@ func (x *Index) Restore(key []byte, v Version, rev int64, dead []uint64) ([]uint
 // RestoreEnd builds the ordered tree of what Restore has added.
 func (x *Index) RestoreEnd() {
 	x.unordered = false
-	if ids := x.sorted(); len(ids) > 0 {
-		x.order.load(ids, x.entries.next-1)
-	}
+	x.order.load(x.sorted())
 }
 
 // sortKey orders most keys without a look at their bytes.
