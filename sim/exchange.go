@@ -163,7 +163,7 @@ func (x *exchange) Write(p []byte) (int, error) {
 // of the member goes on.
 func (x *exchange) crowd() {
 	s, l := x.to.m.sim, x.to
-	if s.netRNG.IntN(4) > 0 || l.current == nil {
+	if !s.opts.Crowded || l.current == nil || s.netRNG.IntN(4) > 0 {
 		return
 	}
 	t := l.m.clock.NewTimer(between(s.netRNG, leastLatency, slowLatency/4))

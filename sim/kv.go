@@ -23,9 +23,6 @@ const (
 	// epochTime is for how long all workers share some keys (Options.Keys): few, so that they meet.
 	// Then come new ones, so that the history of each stays short enough to be checked.
 	epochTime = 6 * time.Second
-	// nearPast is how many revisions back reads of the past go most often: further back, the keys
-	// of the time were not there.
-	nearPast = 150
 	// moderateThink is the pause of a worker while the cluster recovers.
 	moderateThink = 150 * time.Millisecond
 )
@@ -66,8 +63,8 @@ func (w *worker) key() string {
 
 // past is a revision that was.
 func (w *worker) past() int64 {
-	if w.newest > nearPast && w.rng.IntN(4) > 0 {
-		return w.newest - w.rng.Int64N(nearPast)
+	if near := w.s.opts.NearPast; near > 0 && w.newest > near && w.rng.IntN(4) > 0 {
+		return w.newest - w.rng.Int64N(near)
 	}
 	return 1 + w.rng.Int64N(w.newest)
 }

@@ -28,6 +28,9 @@ type Options struct {
 	// only read, and the others keep away from who leads.
 	Keys  int
 	Aside bool
+	// NearPast is how many revisions back reads of the past go most often: further back the keys of
+	// the time were not there. 0: anywhere.
+	NearPast int64
 	// Scribes have keys of their own each. Leaseholders are tenants whose leases have more than one
 	// key, some of which leave them.
 	Scribes, Leaseholders int
@@ -36,7 +39,8 @@ type Options struct {
 	CompactEvery          time.Duration // 0: clients do not compact
 	ValueBytes            int           // at most
 
-	// The members.
+	// The members. Crowded has what they answer each other wait now and then until it can be sent.
+	Crowded                       bool
 	HeartbeatMs, ElectionMs       int
 	SnapshotCount, CatchUpEntries int
 	CompactionBatch               int
@@ -103,7 +107,8 @@ func Draw(seed uint64) Options {
 // drawBounds draws what makes seldom things common: small bounds, short times, more kinds of keys.
 func (o *Options) drawBounds(rng *rand.Rand) {
 	o.Scribes, o.Leaseholders = pick(rng, []int{0, 1, 2}), pick(rng, []int{0, 1, 3})
-	o.Keys = pick(rng, []int{2, 6, 6})
+	o.Keys, o.NearPast = pick(rng, []int{2, 6, 6}), pick(rng, []int64{0, 150, 150})
+	o.Crowded = rng.IntN(4) > 0
 	o.WatchBytes = pick(rng, []int{0, 400, 4000})
 	o.LeaseCheckpoint = pick(rng, []time.Duration{0, time.Second})
 	if rng.IntN(4) == 0 {

@@ -3,6 +3,8 @@
 package sim
 
 import (
+	"encoding/json"
+	"os"
 	"testing"
 
 	"github.com/cairnkv/cairn/internal/mutate"
@@ -54,6 +56,30 @@ func TestPlanted(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("%v (%s): not found in %d runs", bug, bug.Text(), runs)
+		}
+	}
+}
+
+// TestKeptAim plants the bugs again that kept cases have shown: a case that does not fail any more
+// has lost its aim to a change of the simulator.
+func TestKeptAim(t *testing.T) {
+	defer mutate.Plant(mutate.None)
+	for name, bug := range map[string]mutate.Bug{
+		"installing-comes-back":    mutate.NoteStays,
+		"unknown-leader":           mutate.UnknownUnanswered,
+		"renewal-before-the-grant": mutate.LeaseDenied,
+	} {
+		b, err := os.ReadFile("testdata/kept/" + name + ".json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var o Options
+		if err := json.Unmarshal(b, &o); err != nil {
+			t.Fatal(err)
+		}
+		mutate.Plant(bug)
+		if r := Run(o, nil); r.Failure == nil {
+			t.Errorf("%s: %v is not found by it any more", name, bug)
 		}
 	}
 }

@@ -104,6 +104,7 @@ func snapshotScenarios() []Scenario {
 		{"etcd-20271", "a state is read for a snapshot while files change", func(o *Options) {
 			o.Members, o.SnapshotCount, o.CatchUpEntries = 3, 5, 1
 			o.RevlogBytes, o.CompactEvery, o.ValueBytes = 4<<10, 300*time.Millisecond, 3000
+			o.Crowded = true
 			faults(o, map[string]float64{"member replaced": 10, "isolation": 20})
 		}},
 		{"cut-off-leader", "a leader that was paused is cut off, and knows of no successor",
