@@ -86,6 +86,11 @@ func snapshotScenarios() []Scenario {
 				"kill": 15, "transfer": 15,
 			})
 		}},
+		{"versions", "members go back to older versions, alarms are raised, and all start anew",
+			func(o *Options) {
+				o.Members, o.SnapshotCount = 3, 30
+				faults(o, map[string]float64{"older version": 20, "alarm": 30, "kill": 20})
+			}},
 		{"leases", "leaders that are away decide on leases", func(o *Options) {
 			o.Members, o.Tenants, o.Lockers, o.ElectionMs = 3, 4, 2, 500
 			o.Leaseholders, o.LeaseCheckpoint = 2, pick(stream(o.Seed, 7), []time.Duration{
