@@ -34,10 +34,13 @@ var aims = map[mutate.Bug]string{
 // from are the seeds to begin with for bugs that are found seldom: near one that shows them.
 var from = map[mutate.Bug]uint64{
 	mutate.VoteUnsynced:      20,
+	mutate.TruncateEarly:     70,
 	mutate.NoInstallNote:     120,
 	mutate.LostTermCheck:     15,
 	mutate.UnknownUnanswered: 10,
 	mutate.CompactUnderViews: 10,
+	mutate.HashComparesAll:   95,
+	mutate.RenewalMixed:      15,
 	mutate.LeaseDenied:       30,
 	mutate.RemainingStays:    30,
 }
