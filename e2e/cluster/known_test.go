@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"regexp"
 	"slices"
 	"testing"
@@ -34,7 +35,8 @@ func with(flags ...string) []string { return slices.Concat(brisk, flags) }
 // knownScenarios are the bugs that etcd's robustness tests have reproduced, but #14571, which is
 // about authentication.
 func knownScenarios() []scenario {
-	return slices.Concat(crashScenarios())
+	return slices.Concat(crashScenarios(), snapshotScenarios(), watchScenarios(),
+		compactionScenarios(), pauseScenarios())
 }
 
 // TestKnown runs every scenario, on a cluster of its own.
@@ -107,6 +109,12 @@ func (k *known) tell(format string, args ...any) {
 	k.Helper()
 	took := time.Since(k.began).Round(time.Millisecond)
 	k.Logf("%s, after %v", fmt.Sprintf(format, args...), took)
+}
+
+// cairn says whether a member is one of Cairn: it has records where they belong.
+func (k *known) cairn(m *Member) bool {
+	_, err := os.Stat(recordsOf(m))
+	return err == nil
 }
 
 // rounds is how often something is done that is done n times by default.

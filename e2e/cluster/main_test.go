@@ -72,6 +72,12 @@ func program(t *testing.T) string {
 		}
 		return path
 	}
+	return cairn(t)
+}
+
+// cairn returns Cairn's program, built here.
+func cairn(t *testing.T) string {
+	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "cairn-cluster-"); built.err == nil {
 			built.path, built.err = e2e.Build(context.Background(), "../..", built.dir)
