@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -119,12 +120,10 @@ func (k *known) droppedDelete() {
 		k.add(streams[len(streams)-1], "", 1, false, false)
 	}
 	var events int
-	var prefix string
-	var at int64
 	rounds := k.rounds(6)
 	for round := range rounds {
-		prefix = fmt.Sprintf("k%d/", round)
-		at = k.remove(w, prefix, round)
+		prefix := fmt.Sprintf("k%d/", round)
+		at := k.remove(w, prefix, round)
 		for i := range 3 {
 			_, err := w.put(k.ctx, fmt.Sprintf("%s%d", prefix, i))
 			k.must(err)
@@ -144,12 +143,46 @@ func (k *known) droppedDelete() {
 		events += s.check(k)
 		s.close()
 	}
+	at := k.rewritten(w, "r/")
+	events += k.kept("r/", at)
 	k.must(each((*Member).Kill, members...))
 	k.recover()
 	k.settle()
-	events += k.kept(prefix, at)
-	k.tell("%d compactions at deletes, and a start of all members: watches from there got %d "+
-		"events and lacked none", rounds, events)
+	events += k.kept("r/", at)
+	k.tell("%d compactions at deletes, files rewritten, and a start of all members: watches from "+
+		"there got %d events and lacked none", rounds+1, events)
+}
+
+// rewritten compacts at a delete whose file is rewritten on each member, for much that is in it has
+// been compacted. It returns the revision of the delete.
+func (k *known) rewritten(w *writer, prefix string) int64 {
+	k.Helper()
+	leader := k.scene().Leader
+	fill := func(n int) { // what is in files then is n of these values
+		l := k.load(2, mix{puts: 1, keys: 2, bytes: 4 * heavy}, leader)
+		k.acks(n)
+		l.stop()
+	}
+	fill(100)
+	at := k.remove(w, prefix, 2)
+	fill(80)
+	k.extend(leader)
+	_, err := w.client.Compact(k.ctx, at, clientv3.WithCompactPhysical())
+	k.must(err)
+	for _, m := range k.cluster.Members() {
+		k.compacted(m, at)
+		_, err := m.Client().Defragment(k.ctx, m.Endpoint())
+		k.must(err)
+		if !k.cairn(m) {
+			continue
+		}
+		k.until("a file that was rewritten", func() bool {
+			names, err := filepath.Glob(filepath.Join(recordsOf(m), "*.000[1-9].seg"))
+			k.must(err)
+			return len(names) > 0
+		})
+	}
+	return at
 }
 
 // missingDelete compacts at the newest revision, a delete, while watches from there are opened on

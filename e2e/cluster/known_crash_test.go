@@ -29,7 +29,7 @@ func crashScenarios() []scenario {
 			[]string{"--snapshot-count=100"}, (*known).crashInRewrite},
 		// etcd took the revision from the newest record; a compaction at a delete removes that.
 		{"etcd-17780", "revisions go back after a crash in a compaction", 1,
-			[]string{"--snapshot-count=50", "--compaction-batch-limit=10",
+			[]string{"--snapshot-count=10", "--compaction-batch-limit=10",
 				"--compaction-sleep-interval=2ms"}, (*known).crashInCompaction},
 	}
 }
@@ -172,16 +172,16 @@ func rewrites(m *Member) bool {
 }
 
 // crashInCompaction deletes keys, so that the newest revisions are deletes, compacts at the last of
-// them, and kills the member at once or in the midst of it.
+// them, and kills the member in the midst of it, at once, or when the log has gone on and the
+// revision has not.
 func (k *known) crashInCompaction() {
+	const keys, grants = 25, 12
 	m := k.cluster.Members()[0]
-	client := k.dial(m.Endpoint())
-	w := k.writer(client, mix{keys: 1})
+	w := k.writer(k.dial(m.Endpoint()), mix{keys: 1})
 	var answered int
-	for round := range k.rounds(10) {
-		const keys = 25
+	for round := range k.rounds(9) {
 		for i := range keys {
-			_, err := w.put(k.ctx, fmt.Sprintf("%d", i))
+			_, err := w.put(k.ctx, fmt.Sprint(i))
 			k.must(err)
 		}
 		var newest int64
@@ -190,7 +190,7 @@ func (k *known) crashInCompaction() {
 				continue
 			}
 			var err error
-			newest, err = w.delete(k.ctx, fmt.Sprintf("%d", i))
+			newest, err = w.delete(k.ctx, fmt.Sprint(i))
 			k.must(err)
 		}
 		if now := k.extend(m); now != newest {
@@ -199,28 +199,32 @@ func (k *known) crashInCompaction() {
 		done := make(chan error, 1)
 		go func() {
 			var opts []clientv3.CompactOption
-			if round%2 == 0 {
+			if round%3 == 0 { // the answer comes when all is done, else when it begins
 				opts = append(opts, clientv3.WithCompactPhysical())
 			}
-			_, err := client.Compact(k.ctx, newest, opts...)
+			_, err := w.client.Compact(k.ctx, newest, opts...)
 			done <- err
 		}()
-		if round%2 == 0 {
-			k.moment(10 * time.Millisecond) // the answer comes when all is done
+		if round%3 == 0 {
+			k.moment(killDelay)
 			k.must(m.Kill())
 			if <-done == nil {
 				answered++
 			}
-		} else { // it comes when it begins
+		} else {
 			k.must(<-done)
 			answered++
+			for range round % 3 / 2 * grants { // log entries without a revision, up to a checkpoint
+				_, err := w.client.Grant(k.ctx, int64(leaseTTL.Seconds()))
+				k.must(err)
+			}
 			k.must(m.Kill())
 		}
 		k.recover()
 		k.revisionStays(m, w, newest)
 	}
 	k.tell("%d kills in compactions at a delete, %d of which were answered: the revision was "+
-		"what it had been each time, up to %d", k.rounds(10), answered, k.history.Revision)
+		"what it had been each time, up to %d", k.rounds(9), answered, k.history.Revision)
 }
 
 // revisionStays demands that a member that was killed while it compacted is at the revision that it

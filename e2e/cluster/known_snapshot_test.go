@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -175,9 +176,11 @@ func (k *known) oldEvents() {
 // twoSnapshots cuts a follower off again while it is sent a snapshot, lets the others go on so that
 // another one is due, and kills it while it is sent that one.
 func (k *known) twoSnapshots() {
-	mix := mix{puts: 90, deletes: 10, keys: 200, bytes: heavy}
+	mix := mix{puts: 80, deletes: 20, keys: 100, bytes: heavy}
+	k.write(k.writer(k.scene().Leader.Client(), mix), 20)
 	sent := k.sent()
-	behind, _, w := k.miss(mix, 200)
+	behind, _, w := k.miss(mix, 150)
+	others := slices.DeleteFunc(k.cluster.Members(), func(m *Member) bool { return m == behind })
 	var cut, killed int
 	for round := range k.rounds(6) {
 		_, _, newest := k.ledger.Counts()
@@ -198,7 +201,10 @@ func (k *known) twoSnapshots() {
 		} else {
 			k.must(behind.Launch())
 		}
-		k.write(w, 40)
+		k.write(w, 35)
+		// What was deleted is in no record of the next snapshot any more.
+		_, err := w.client.Compact(k.ctx, k.extend(others[round%2])-5)
+		k.must(err)
 	}
 	k.comeBack(behind)
 	k.snapshotSince(sent, behind)
@@ -223,17 +229,17 @@ func applied(ctx context.Context, m *Member) (int64, error) {
 func (k *known) changingFiles() {
 	k.defragmentedSnapshot()
 	m := k.scene().Leader
-	l := k.load(crashWriters, mix{puts: 90, deletes: 10, keys: 20, bytes: heavy}, m)
+	l := k.load(crashWriters, mix{puts: 90, deletes: 10, keys: 5, bytes: 4 * heavy}, m)
 	stop := k.disturb(m)
 	var files []string
 	var tasks sync.WaitGroup
 	for i := range k.rounds(2) {
 		name := filepath.Join(k.TempDir(), fmt.Sprintf("backup-%d", i))
 		files = append(files, name)
-		k.acks(60)
+		k.acks(50)
 		tasks.Go(func() { k.fail(save(k.ctx, m, name)) })
 		for range 2 {
-			k.acks(40)
+			k.acks(25)
 			_, err := m.Client().Compact(k.ctx, k.extend(m)-5)
 			k.must(err)
 		}

@@ -26,6 +26,9 @@ const (
 
 	// streamMessage bounds a response, in bytes.
 	streamMessage = 64 << 20
+
+	// eventTimeout bounds the wait for events of the past.
+	eventTimeout = 30 * time.Second
 )
 
 // stream is one stream of watches on one member, at the level of gRPC: unlike etcd's client it
@@ -225,7 +228,8 @@ func (w *tap) expect(h *check.History) (n int) {
 }
 
 // check waits until each watch of the stream has ended or has as many events as it must get of a
-// history, and then holds all that came against it. It returns how many events that were.
+// history, and then holds all that came against it. It returns how many events that were. What is
+// wrong with any watch ends the test.
 func (s *stream) check(k *known) (events int) {
 	k.Helper()
 	h := k.history
@@ -235,7 +239,7 @@ func (s *stream) check(k *known) (events int) {
 		want[id] = w.expect(h)
 	}
 	s.mu.Unlock()
-	k.within(healthyTimeout, func() bool {
+	k.within(eventTimeout, func() bool {
 		return s.is(func() bool {
 			for id, w := range s.watches {
 				if !w.ended && len(w.Events) < want[id] {
@@ -259,6 +263,9 @@ func (s *stream) check(k *known) (events int) {
 			k.fail(fmt.Errorf("watch %d on %s, from revision %d: %w", id, s.name, w.From, err))
 		}
 		events += len(w.Events)
+	}
+	if k.Failed() {
+		k.FailNow()
 	}
 	return events
 }

@@ -104,9 +104,12 @@ func short(err error) string {
 	return regexp.MustCompile(regexp.QuoteMeta(padding)+"{9,}").ReplaceAllString(err.Error(), "...")
 }
 
-// tell prints what was done.
+// tell prints what was done, and held.
 func (k *known) tell(format string, args ...any) {
 	k.Helper()
+	if k.Failed() {
+		return
+	}
 	took := time.Since(k.began).Round(time.Millisecond)
 	k.Logf("%s, after %v", fmt.Sprintf(format, args...), took)
 }
