@@ -68,12 +68,17 @@ func (k *known) apartAfterCrash() {
 		"at revision %d", kills, k.rounds(4), acked, unknown, k.history.Revision)
 }
 
-// lostWrite kills a single member under load, again and again.
+// lostWrite kills a single member under load, again and again. Some of the time values are so large
+// that the log goes on in a new file.
 func (k *known) lostWrite() {
 	m := k.cluster.Members()[0]
-	for range k.rounds(8) {
-		l := k.load(2*crashWriters, mix{puts: 1, keys: 20}, m)
-		k.acks(crashAcks + k.rng.IntN(crashAcks))
+	for round := range k.rounds(8) {
+		mix, least := mix{puts: 1, keys: 20}, crashAcks
+		if round%3 == 2 {
+			mix.bytes, least = 4*heavy, 2*crashAcks
+		}
+		l := k.load(2*crashWriters, mix, m)
+		k.acks(least + k.rng.IntN(crashAcks))
 		k.moment(killDelay)
 		k.must(m.Kill())
 		l.stop()
