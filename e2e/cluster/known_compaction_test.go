@@ -213,8 +213,8 @@ func (k *known) missingDelete() {
 			})
 		}
 		_, err := w.client.Compact(k.ctx, at)
-		k.must(err)
 		opened.Wait()
+		k.must(err)
 		for _, s := range streams {
 			s.check(k) // before the next compaction, which may overtake a watch that catches up
 		}

@@ -38,6 +38,8 @@ const clockKey = "clock"
 // the question.
 func (k *known) staleReads() {
 	var answered, refused, old atomic.Int64
+	var reads sync.WaitGroup
+	defer reads.Wait()
 	for range k.rounds(3) {
 		scene := k.scene()
 		leader := scene.Leader
@@ -55,7 +57,6 @@ func (k *known) staleReads() {
 		clock := k.clock(scene.Followers...)
 		k.until("a write without the old leader", func() bool { return clock.acked.Load() > 5 })
 
-		var reads sync.WaitGroup
 		read := func(c *clientv3.Client) {
 			answer, err := clock.read(k.ctx, c)
 			switch {

@@ -82,20 +82,35 @@ func (k *known) sent() int64 {
 	return n
 }
 
-// snapshotSince demands that a snapshot was sent since there were some bytes of them.
-func (k *known) snapshotSince(before int64, m *Member) {
+// snapshotSince notes whether a snapshot was sent since there were some bytes of them.
+func (k *known) snapshotSince(before int64) {
 	k.Helper()
-	if k.cairn(m) && k.sent() <= before {
-		k.fail(errors.New("no snapshot was sent: the scenario is beside the point"))
+	if k.sent() > before {
+		k.snapped++
 	}
+}
+
+// more says whether another round is to come: n, and some more as long as no snapshot was sent, for
+// on a busy machine the members that go on may not have shortened their logs in time. Without one
+// the scenario is beside the point. etcd does not tell.
+func (k *known) more(round, n int) bool {
+	k.Helper()
+	const extra = 5
+	if round < k.rounds(n) || k.snapped > 0 || !k.cairn(k.cluster.Members()[0]) {
+		return round < k.rounds(n)
+	}
+	if round == k.rounds(n)+extra {
+		k.must(errors.New("no snapshot was sent"))
+	}
+	return true
 }
 
 // backInTime isolates a follower that has watches, until it needs a snapshot, and lets it come
 // back: the watches go on where they were.
 func (k *known) backInTime() {
 	mix := mix{puts: 60, deletes: 10, txns: 30, keys: 10}
-	var events, watches int
-	for range k.rounds(2) {
+	var events, watches, round int
+	for ; k.more(round, 2); round++ {
 		k.write(k.writer(k.scene().Leader.Client(), mix), 30)
 		ctx, stop := context.WithCancel(k.ctx)
 		var tasks sync.WaitGroup
@@ -123,7 +138,7 @@ func (k *known) backInTime() {
 			k.add(late, "", from, false, true)
 		}
 		k.comeBack(behind)
-		k.snapshotSince(sent, behind)
+		k.snapshotSince(sent)
 		k.add(late, "", 1, false, true)
 		k.add(late, "", at+1, false, true)
 		k.write(w, 10)
@@ -139,8 +154,8 @@ func (k *known) backInTime() {
 		stop()
 		tasks.Wait()
 	}
-	k.tell("%d times a member came back by a snapshot: %d watches on followers have %d events, "+
-		"each once and in order", k.rounds(2), watches, events)
+	k.tell("%d times a member came back, %d by a snapshot: %d watches on followers have %d "+
+		"events, each once and in order", round, k.snapped, watches, events)
 }
 
 // oldEvents lets a follower get a snapshot that has watches of revisions that it had not yet: some
@@ -148,8 +163,8 @@ func (k *known) backInTime() {
 func (k *known) oldEvents() {
 	mix := mix{puts: 60, deletes: 10, txns: 30, keys: 10}
 	k.write(k.writer(k.scene().Leader.Client(), mix), 20)
-	var events, watches int
-	for range k.rounds(2) {
+	var events, watches, round int
+	for ; k.more(round, 2); round++ {
 		sent := k.sent()
 		behind, at, w := k.miss(mix, missedWrites)
 		_, _, newest := k.ledger.Counts()
@@ -159,7 +174,7 @@ func (k *known) oldEvents() {
 			k.add(s, "", from, false, false)
 		}
 		k.comeBack(behind)
-		k.snapshotSince(sent, behind)
+		k.snapshotSince(sent)
 		for _, newest := k.history.Last(), newest; newest < s.watches[6].From+futureWrites; {
 			k.must(w.step())
 			_, _, newest = k.ledger.Counts()
@@ -169,8 +184,8 @@ func (k *known) oldEvents() {
 		watches += len(s.watches)
 		s.close()
 	}
-	k.tell("%d times a member came back by a snapshot: %d watches of revisions that it did not "+
-		"have got %d events, none from before", k.rounds(2), watches, events)
+	k.tell("%d times a member came back, %d by a snapshot: %d watches of revisions that it did "+
+		"not have got %d events, none from before", round, k.snapped, watches, events)
 }
 
 // twoSnapshots cuts a follower off again while it is sent a snapshot, lets the others go on so that
@@ -207,8 +222,11 @@ func (k *known) twoSnapshots() {
 		k.must(err)
 	}
 	k.comeBack(behind)
-	k.snapshotSince(sent, behind)
+	k.snapshotSince(sent)
 	k.settle()
+	if k.snapped == 0 && k.cairn(behind) {
+		k.must(errors.New("no snapshot was sent"))
+	}
 	k.tell("%d times cut off, %d of them in the midst of a snapshot, and %d times killed: equal "+
 		"at revision %d", k.rounds(6)-killed, cut, killed, k.history.Revision)
 }
@@ -227,12 +245,15 @@ func applied(ctx context.Context, m *Member) (int64, error) {
 // changingFiles defragments a member that is getting a snapshot, and starts it again; and makes
 // backups while everything changes, and restores them.
 func (k *known) changingFiles() {
-	k.defragmentedSnapshot()
+	for round := 0; k.more(round, 1); round++ {
+		k.defragmentedSnapshot()
+	}
 	m := k.scene().Leader
 	l := k.load(crashWriters, mix{puts: 90, deletes: 10, keys: 5, bytes: 4 * heavy}, m)
 	stop := k.disturb(m)
 	var files []string
 	var tasks sync.WaitGroup
+	defer tasks.Wait()
 	for i := range k.rounds(2) {
 		name := filepath.Join(k.TempDir(), fmt.Sprintf("backup-%d", i))
 		files = append(files, name)
@@ -266,7 +287,7 @@ func (k *known) defragmentedSnapshot() {
 	behind, _, w := k.miss(mix, missedWrites)
 	stop := k.disturb(behind)
 	k.comeBack(behind)
-	k.snapshotSince(sent, behind)
+	k.snapshotSince(sent)
 	k.write(w, 5)
 	stop()
 	k.must(behind.Kill())

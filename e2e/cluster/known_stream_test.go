@@ -82,6 +82,14 @@ func (k *known) stream(m *Member, slow time.Duration) *stream {
 	return s
 }
 
+// hold keeps a stream from being read until the function that it returns is called.
+func (k *known) hold(s *stream) (release func()) {
+	s.reading.Lock()
+	release = sync.OnceFunc(s.reading.Unlock)
+	k.Cleanup(release)
+	return release
+}
+
 // close ends the stream.
 func (s *stream) close() {
 	s.end()

@@ -68,6 +68,7 @@ type known struct {
 	ledger   *check.Ledger
 	history  *check.History
 	began    time.Time
+	snapped  int // times that a member was seen to get a snapshot
 }
 
 func newKnown(t *testing.T, s scenario) *known {

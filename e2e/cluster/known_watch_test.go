@@ -93,6 +93,10 @@ func (k *known) earlyProgress() {
 	var events, told int
 	for _, s := range streams {
 		events += s.check(k)
+		s.is(func() bool {
+			s.ordered = true // there are no new watches any more
+			return true
+		})
 		k.until("progress", func() bool { return s.is(func() bool { return s.told(now) }) })
 	}
 	stop()
@@ -161,14 +165,14 @@ func (k *known) starved() {
 		k.add(s, fmt.Sprintf("w%d/", 1+i%writers), 1, i%2 == 0, i%3 == 0)
 	}
 	k.add(s, "", 1, false, true)
-	s.reading.Lock()
+	release := k.hold(s)
 	k.acks(k.rounds(1200))
-	s.reading.Unlock()
+	release()
 	l.stop()
 	k.extend(m)
 	events := s.check(k)
 
-	s.reading.Lock()
+	release = k.hold(s)
 	l = k.load(writers, mix, m) // with other names: what watches everything gets it
 	for i := range writers {
 		_, err := s.watch(fmt.Sprintf("w%d/", 1+writers+i), 1, false, false)
@@ -187,7 +191,7 @@ func (k *known) starved() {
 		}
 		return true
 	})
-	s.reading.Unlock()
+	release()
 	events += s.check(k) + reader.check(k)
 	var compacted int
 	for _, w := range s.watches {
