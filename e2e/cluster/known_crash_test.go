@@ -75,7 +75,7 @@ func (k *known) lostWrite() {
 	for round := range k.rounds(8) {
 		mix, least := mix{puts: 1, keys: 20}, crashAcks
 		if round%3 == 2 {
-			mix.bytes, least = 4*heavy, 2*crashAcks
+			mix.bytes, mix.keys, least = 4*heavy, 2, 3*crashAcks/2
 		}
 		l := k.load(2*crashWriters, mix, m)
 		k.acks(least + k.rng.IntN(crashAcks))
@@ -100,7 +100,7 @@ func (k *known) crashInRewrite() {
 	m := k.cluster.Members()[0]
 	var met int
 	for range k.rounds(4) {
-		l := k.load(crashWriters, mix{puts: 90, deletes: 10, keys: 20, bytes: heavy}, m)
+		l := k.load(crashWriters, mix{puts: 90, deletes: 10, keys: 6, bytes: heavy}, m)
 		k.acks(400)
 		now := k.extend(m)
 		compacted := now - 10
