@@ -99,12 +99,12 @@ func (k *known) kept(prefix string, at int64) (events int) {
 			return s.is(func() bool { return early.ended })
 		})
 		events += s.check(k)
+		s.close()
 		if early.compacted != at || len(early.Events) > 0 {
 			k.fail(fmt.Errorf("a watch from revision %d on %s got %d events, and was told that "+
 				"the compaction was at %d, not %d", at-1, m.Name, len(early.Events),
 				early.compacted, at))
 		}
-		s.close()
 	}
 	return events
 }
@@ -222,6 +222,7 @@ func (k *known) missingDelete() {
 	var events int
 	for _, s := range streams {
 		events += s.check(k)
+		s.close()
 		for id, w := range s.watches {
 			if w.ended {
 				k.fail(fmt.Errorf("watch %d on %s, from the compacted revision %d, was cancelled "+
@@ -230,9 +231,6 @@ func (k *known) missingDelete() {
 		}
 	}
 	events += k.kept(prefix, at)
-	for _, s := range streams {
-		s.close()
-	}
 	k.must(each((*Member).Kill, members...))
 	k.recover()
 	k.settle()

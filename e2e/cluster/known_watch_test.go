@@ -102,6 +102,7 @@ func (k *known) earlyProgress() {
 	stop()
 	for _, s := range streams {
 		s.check(k) // what was told since, too
+		s.close()
 		told += s.asked
 	}
 	k.tell("%d watches on 3 members, %d events of %d KiB, progress told %d times: never too early",
@@ -193,6 +194,7 @@ func (k *known) starved() {
 	})
 	release()
 	events += s.check(k) + reader.check(k)
+	s.close()
 	var compacted int
 	for _, w := range s.watches {
 		if w.ended {
@@ -248,6 +250,10 @@ func (k *known) futureProgress() {
 		})
 		stop()
 		k.extend(behind)
+		for _, s := range []*stream{idle, future, both} {
+			s.check(k)
+			s.close()
+		}
 		for _, t := range []*tap{waits, also} {
 			told += len(t.Progress)
 			if t.early < t.From {
@@ -255,11 +261,6 @@ func (k *known) futureProgress() {
 					t.early, t.From))
 			}
 		}
-		for _, s := range []*stream{future, both} {
-			s.check(k)
-			s.close()
-		}
-		idle.close()
 	}
 	k.tell("%d watches from revisions that their member did not have yet: told of progress %d "+
 		"times, always later", 2*k.rounds(2), told)
