@@ -62,9 +62,10 @@ type Server struct {
 	removing atomic.Bool     // this member was removed from the cluster
 	removed  chan struct{}   // closed when it is to be stopped for that
 
-	cluster *cluster
-	nodeRef atomic.Pointer[node.Node] // the node, for those that may come before it runs
-	install *installer
+	cluster   *cluster
+	peerCalls peerCalls
+	nodeRef   atomic.Pointer[node.Node] // the node, for those that may come before it runs
+	install   *installer
 
 	stores    *stores
 	node      *node.Node
@@ -144,7 +145,7 @@ func start(
 	if s.doors != nil {
 		s.doors.servePeers(s)
 	} else if s.sys.servePeers != nil {
-		s.sys.servePeers(peer.Handler(peerBackend{s.back}, s.logger))
+		s.sys.servePeers(s.peerCalls.serve(peer.Handler(peerBackend{s.back}, s.logger)))
 	}
 	s.startBackground()
 	if err := s.publish(ctx); err != nil {
@@ -418,6 +419,7 @@ func (s *Server) Stop() error {
 	if s.cluster != nil {
 		s.cluster.transport.Close()
 	}
+	s.peerCalls.stop(s.tasks)
 	s.workers.Wait(s.tasks)
 	errs = append(errs, s.install.close())
 	if s.stores != nil {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
@@ -31,11 +32,19 @@ const (
 // hold no lock that others need. All others are quick.
 func yields(task string) bool { return task == "writer" || task == "checkpoints" }
 
+// repairNote is the file that a member makes when it finds its data damaged. Others give it what it
+// lacks, so that nothing else shows of data that was acknowledged and never made durable.
+const repairNote = "/REPAIRING"
+
 // step comes before every call that changes something on disk, and may be its end.
 func (d *disk) step(op vfs.Op) error {
 	m := d.l.m
 	if d.l.dead {
 		return errIO // a deferred call of a process that is no more
+	}
+	if op.Kind == vfs.OpRename && strings.HasSuffix(op.Path, repairNote) && !m.damaged &&
+		!m.excused {
+		m.sim.fail(fmt.Errorf("%s repairs what is stored, and its disk has not lied", m.name))
 	}
 	if m.crashNear != "" && m.crashIn == 0 && strings.Contains(op.Path, m.crashNear) {
 		m.crashNear = ""

@@ -147,7 +147,11 @@ func (n *nemesis) rejoin(m *member) {
 		v, ok := n.insist(rng, "member list", func(ctx context.Context, _ *life, b v3.Backend) (
 			any, error,
 		) {
-			return b.Members(ctx, false)
+			all, err := b.Members(ctx, false)
+			if err == nil && m.among(all) == nil { // who was asked may not know yet
+				all, err = b.Members(ctx, true)
+			}
+			return all, err
 		})
 		all, _ := v.([]raftmember.Member)
 		if !ok || m.among(all) == nil {

@@ -41,7 +41,7 @@ func crashScenarios() []Scenario {
 		{"etcd-14685", "a crash while files are rewritten damages them", func(o *Options) {
 			o.RevlogBytes, o.CompactEvery, o.SnapshotCount = 4<<10, 500*time.Millisecond, 5
 			o.ValueBytes = 1000
-			faults(o, map[string]float64{"power failure near a file": 40})
+			faults(o, map[string]float64{"power failure near a file": 40, "slow disk": 20})
 		}},
 		{"etcd-15220", "progress is told before the events", func(o *Options) {
 			o.Watchers, o.WatchFor, o.ValueBytes = 8, 300*time.Millisecond, 3000

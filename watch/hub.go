@@ -52,8 +52,9 @@ func NewHub(source Source, clk clock.Clock, opts Options) *Hub {
 		source: source, clock: clk, opts: opts.withDefaults(),
 		work: make(chan struct{}, 1),
 		rev:  source.Rev(), live: newIndex(),
-		catch: catchup{index: newIndex(), maxEvents: chunkEvents, maxBytes: chunkBytes},
+		catch: catchup{index: newIndex(), maxEvents: chunkEvents},
 	}
+	h.catch.maxBytes = min(chunkBytes, h.opts.StreamBytes) // no stream has room for more
 	h.fan.index = &h.live
 	h.catch.fan.index = &h.catch.index
 	return h
