@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +27,8 @@ var (
 	flagWrites = flag.Int("writes", 5_000, "writes that a member misses, in the catch-up test")
 	flagSkew   = flag.Float64("skew", 0, "by which part the members' clocks run too fast or too "+
 		"slow at most; needs a -server-binary that was built with -tags faults")
+	flagRounds = flag.Int("rounds", 1, "how many times the default rounds the scenarios of "+
+		"TestKnown have")
 	flagGrown = flag.Int("grown", 3, "members to grow to, in the test of changes of membership")
 )
 
@@ -69,6 +72,12 @@ func program(t *testing.T) string {
 		}
 		return path
 	}
+	return cairn(t)
+}
+
+// cairn returns Cairn's program, built here.
+func cairn(t *testing.T) string {
+	t.Helper()
 	built.once.Do(func() {
 		if built.dir, built.err = os.MkdirTemp("", "cairn-cluster-"); built.err == nil {
 			built.path, built.err = e2e.Build(context.Background(), "../..", built.dir)
@@ -94,7 +103,7 @@ func newCluster(t *testing.T, n int, args ...string) *Cluster {
 // emptyCluster returns a cluster without members that ends with the test.
 func emptyCluster(t *testing.T, args ...string) *Cluster {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cairn-"+t.Name()+"-")
+	dir, err := os.MkdirTemp("", "cairn-"+strings.ReplaceAll(t.Name(), "/", "-")+"-")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,10 +17,11 @@ const maxMetrics = 16 << 20
 // has them: etcd has none.
 var sentCounters = []string{"cairn_snapshot_sent_bytes_total"}
 
-// Sent returns how many bytes of snapshots all members that run have sent since their starts.
+// Sent returns how many bytes of snapshots all members that run, and are not paused, have sent
+// since their starts.
 func (c *Cluster) Sent(ctx context.Context) (bytes int64, err error) {
 	for _, m := range c.Members() {
-		if !m.Running() {
+		if !m.Running() || m.Paused {
 			continue
 		}
 		n, err := m.metrics(ctx, sentCounters)
