@@ -146,7 +146,8 @@ func (n *nemesis) exited(m *member, err error) {
 		m.lostPages = false
 		m.mem = m.mem.CrashClone(s.diskRNG)
 	}
-	if m.startFailure != nil && !errors.Is(err, vfs.ErrNoSpace) {
+	// A full disk and an operation that fails once are no reason why the next start should fail.
+	if m.startFailure != nil && !errors.Is(err, vfs.ErrNoSpace) && !errors.Is(err, errIO) {
 		n.failures[m]++
 	}
 	if n.failures[m] < 3 || m.damaged && n.busy > 0 {
