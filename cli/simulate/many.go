@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -27,13 +26,8 @@ type report struct {
 // maxReportBytes bounds a line of a child.
 const maxReportBytes = 1 << 20
 
-// childGC is how much garbage, in percent of what is in use, a child collects before it looks for
-// it: a simulation makes a lot of it and has little in use.
-const childGC = 400
-
 // child runs seeds and reports each.
 func child(ctx context.Context, cfg Config, f flags) error {
-	debug.SetGCPercent(childGC)
 	out := json.NewEncoder(cfg.Stdout)
 	for i := 0; (f.forever || i < f.runs) && ctx.Err() == nil; i++ {
 		o, err := f.draw(f.seed + uint64(i)*f.stride)
