@@ -27,7 +27,6 @@ func (o *order) insert(id uint32) {
 	copy(l.ids[p.at+1:h.n+1], l.ids[p.at:h.n])
 	l.ids[p.at] = id
 	h.n++
-	o.len++
 	e.leaf = p.leaf
 	if p.at == 0 {
 		o.fixFirst(0, p.leaf)
@@ -84,7 +83,7 @@ func (o *order) addBehind(level int, node, added, first uint32) {
 	counted := o.head(level, node).parent
 	parent, at := counted, o.find(counted, node)+1
 	if o.branches.heads.at(parent).n == fanout {
-		parent, at = o.splitBranch(parent, at, first)
+		parent, at = o.splitBranch(level+1, parent, at, first)
 	}
 	b, above := o.branches.at(parent)
 	copy(b.first[at+1:above.n+1], b.first[at:above.n])
@@ -104,15 +103,16 @@ func (o *order) grow(level int, node uint32, other *header) {
 	b, above := o.branches.at(root)
 	h := o.head(level, node)
 	*above = header{newest: max(h.newest, other.newest), live: h.live + other.live, n: 1}
-	b.level = level
 	b.first[0], b.children[0] = o.firstOf(level, node), node
 	h.parent = root
 	o.root, o.height = root, level+1
 }
 
-// splitBranch makes room for a node at a place in a full branch, whose first key is first, and
-// returns where it belongs then.
-func (o *order) splitBranch(node uint32, at int, first uint32) (uint32, int) {
+// splitBranch makes room for a node at a place in a full branch of a level, whose first key is
+// first, and returns where it belongs then.
+func (o *order) splitBranch(
+	level int, node uint32, at int, first uint32,
+) (uint32, int) {
 	behind := o.branches.take()
 	l, lh := o.branches.at(node)
 	r, rh := o.branches.at(behind)
@@ -120,13 +120,12 @@ func (o *order) splitBranch(node uint32, at int, first uint32) (uint32, int) {
 	if at == fanout {
 		keep = fanout
 	}
-	r.level = l.level
 	copy(r.first[:], l.first[keep:])
 	lh.n, rh.n = keep, uint32(copy(r.children[:], l.children[keep:]))
 	clear(l.first[keep:])
 	clear(l.children[keep:])
 	for _, child := range r.children[:rh.n] {
-		h := o.head(l.level, child)
+		h := o.head(level-1, child)
 		h.parent = behind
 		rh.live += h.live
 		rh.newest = max(rh.newest, h.newest)
@@ -135,7 +134,7 @@ func (o *order) splitBranch(node uint32, at int, first uint32) (uint32, int) {
 	if keep < fanout {
 		first = r.first[0]
 	}
-	o.addBehind(l.level+1, node, behind, first)
+	o.addBehind(level, node, behind, first)
 	if at > int(keep) || at == fanout {
 		return behind, at - int(keep)
 	}
@@ -193,7 +192,6 @@ func (o *order) remove(id uint32) {
 	copy(l.ids[at:h.n], l.ids[at+1:h.n])
 	h.n--
 	l.ids[h.n] = 0
-	o.len--
 	switch {
 	case h.n == 0:
 		o.dropLeaf(node)
@@ -293,7 +291,6 @@ func (o *order) load(ids []sortKey) {
 		return
 	}
 	o.leaves.give(o.root)
-	o.len = len(ids)
 	var nodes []uint32
 	for last := uint32(0); len(ids) > 0; {
 		n := min(len(ids), loadFill)
@@ -326,7 +323,7 @@ func (o *order) loadLevel(level int, nodes []uint32) (branches []uint32) {
 		n := min(len(nodes), loadFill)
 		node := o.branches.take()
 		b, above := o.branches.at(node)
-		b.level, above.n = level, uint32(n)
+		above.n = uint32(n)
 		for i, child := range nodes[:n] {
 			h := o.head(level, child)
 			h.parent = node

@@ -24,7 +24,6 @@ type order struct {
 	branches nodes[branch]
 	root     uint32
 	height   int // of branches above the leaves; 0: root is a leaf
-	len      int
 }
 
 // nodes are the leaves or the branches. Their headers lie apart from them, close together: each put
@@ -62,7 +61,6 @@ type leaf struct {
 
 // branch holds the nodes one level below, and the id of the first key in each.
 type branch struct {
-	level    int // of its nodes; 0: they are leaves
 	first    [fanout]uint32
 	children [fanout]uint32
 }
@@ -134,7 +132,7 @@ func (o *order) ascend(from, to position, fn func(id uint32) bool) {
 
 // bytes is the tree's memory.
 func (o *order) bytes() int {
-	const leafBytes, branchBytes = 24 + 8 + 4*fanout, 24 + 8 + 8*fanout
+	const leafBytes, branchBytes = 24 + 8 + 4*fanout, 24 + 8*fanout
 	return poolChunkLen * (len(o.leaves.heads.chunks)*leafBytes +
 		len(o.branches.heads.chunks)*branchBytes)
 }

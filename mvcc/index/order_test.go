@@ -13,8 +13,8 @@ func (o *order) valid() error {
 	if err := c.node(o.height, o.root, 0); err != nil {
 		return err
 	}
-	if c.len != o.len || o.head(o.height, o.root).parent != 0 {
-		return fmt.Errorf("%d ids, len %d", c.len, o.len)
+	if c.len != o.x.Len() || o.head(o.height, o.root).parent != 0 {
+		return fmt.Errorf("%d ids, len %d", c.len, o.x.Len())
 	}
 	if c.last != 0 && o.leaves.bodies.at(c.last).next != 0 {
 		return fmt.Errorf("the last leaf leads to another one")
@@ -38,7 +38,7 @@ type checked struct {
 
 func (c *checked) node(level int, node, parent uint32) error {
 	h := c.o.head(level, node)
-	if h.parent != parent || h.n == 0 && c.o.len > 0 || h.n > fanout {
+	if h.parent != parent || h.n == 0 && c.o.x.Len() > 0 || h.n > fanout {
 		return fmt.Errorf("node %d of level %d has the parent %d, not %d, and %d items", node,
 			level, h.parent, parent, h.n)
 	}
@@ -47,9 +47,6 @@ func (c *checked) node(level int, node, parent uint32) error {
 	}
 	c.branches++
 	b, _ := c.o.branches.at(node)
-	if b.level != level-1 {
-		return fmt.Errorf("branch %d is of level %d, not %d", node, b.level, level-1)
-	}
 	live := uint32(0)
 	for i, child := range b.children[:h.n] {
 		below := c.o.head(level-1, child)
