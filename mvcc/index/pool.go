@@ -9,7 +9,7 @@ const (
 )
 
 // pool is a growing array of T that never moves an element. Ids start at 1, and those that were
-// freed are given out again.
+// freed are given out again. It is for what is large and few, a slab for what is small and many.
 type pool[T any] struct {
 	chunks []*[poolChunkLen]T
 	next   uint32   // every id below was given out; 0: none was
