@@ -191,7 +191,7 @@ func single(cfg Config, f flags) error {
 	if f.quiet || f.shrink {
 		log = nil
 	}
-	r, film := sim.RunFilmed(o, log)
+	r := sim.Run(o, log)
 	fmt.Fprintf(cfg.Stdout, "%d events, hash %016x\n%v\n", r.Lines, r.Trace, &r.Stats)
 	failed := r.Failure != nil
 	if failed {
@@ -208,9 +208,8 @@ func single(cfg Config, f flags) error {
 			return err
 		}
 		fmt.Fprintf(cfg.Stdout, "%s\n", b)
-		r, film = sim.RunFilmed(r.Options, nil)
 	}
-	if err := f.save(cfg, r, film); err != nil {
+	if err := f.save(cfg, r.Options); err != nil {
 		return err
 	}
 	if failed {
@@ -219,11 +218,13 @@ func single(cfg Config, f flags) error {
 	return nil
 }
 
-// save draws a run into the file that was asked for.
-func (f flags) save(cfg Config, r *sim.Result, film *sim.Film) error {
+// save draws a run into the file that was asked for. The run is made once more for that: equal
+// options, equal runs.
+func (f flags) save(cfg Config, o sim.Options) error {
 	if f.picture == "" {
 		return nil
 	}
+	r, film := sim.RunFilmed(o, nil)
 	var page bytes.Buffer
 	if err := draw(&page, r, film); err != nil {
 		return err
