@@ -265,7 +265,7 @@ func (m *Mesh) drop(match func(pair) bool) int {
 }
 
 // Passed returns how many bytes from has got through to to since the mesh was made; "" stands for
-// any, the unknown included.
+// any, the unknown included. What the receiver has read is always in it.
 func (m *Mesh) Passed(from, to string) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -103,8 +103,10 @@ func (f *flow) write() {
 		if f.dst == nil && !f.wire.open() {
 			return
 		}
+		// Counted first: whoever has read it finds it counted.
+		f.wire.mesh.count(p, len(c.data))
 		n, err := f.dst.Write(c.data)
-		f.wire.mesh.count(p, n)
+		f.wire.mesh.count(p, n-len(c.data))
 		f.wire.mesh.recycle(c.data)
 		if err != nil {
 			// The receiver is gone. That is news in the other direction.
