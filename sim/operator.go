@@ -61,7 +61,11 @@ func (n *nemesis) insist(rng *rand.Rand, what string, fn served) (any, bool) {
 			}
 			return v, true
 		}
-		if api := (*cairn.Error)(nil); errors.As(err, &api) && api.Code != cairn.CodeUnavailable {
+		api := (*cairn.Error)(nil)
+		switch {
+		case errors.Is(err, cairn.ErrUnhealthy) && n.anyDamaged():
+			tries++ // perhaps it gets well only when the operator has time for it
+		case errors.As(err, &api) && api.Code != cairn.CodeUnavailable:
 			tries++ // an answer; who does not answer is asked again
 		}
 		n.s.rest(between(rng, 50*time.Millisecond, 500*time.Millisecond))
