@@ -18,8 +18,8 @@ const FirstRev = 1
 // chunkKeys bounds the keys that are looked at in one hold of the index's lock by a reader.
 const chunkKeys = 1024
 
-// Store is the data of one member. What belongs to the applier's goroutine is said at the methods;
-// all others may be called by any goroutine.
+// Store is the data of one member. What belongs to the applier, one goroutine at a time, is said at
+// the methods; all others may be called by any goroutine.
 type Store struct {
 	log *revlog.Log
 

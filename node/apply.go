@@ -11,38 +11,73 @@ import (
 
 var errStopped = cairn.ErrStopped
 
-// runApplier owns the state machine.
+// applier is the memory of those who apply, which is used again.
+type applier struct {
+	batch   []*raftpb.Message
+	visits  []func(*state.Machine)
+	results state.Results
+}
+
+// runApplier applies what was handed out while the writer writes, and does the visits.
 func (n *Node) runApplier() {
-	var batch []*raftpb.Message
-	var visits []func(*state.Machine)
-	var results state.Results
-	for {
-		if n.cfg.Tasks.Wait(nil, n.stop, n.applies.wake) == 0 {
+	for n.cfg.Tasks.Wait(nil, n.stop, n.wakeApplier) != 0 {
+		if !n.apply() {
 			return
-		}
-		visits = n.visits.take(visits) // first: what was handed out before a visit comes before it
-		batch = n.applies.take(batch)
-		if len(batch) > 0 && !n.applyBatch(batch, &results) {
-			return
-		}
-		for _, visit := range visits {
-			visit(n.cfg.Machine)
-		}
-		if m := n.cfg.Machine; m.Index() != n.applied.Load() { // a snapshot was installed
-			if m.TakeMembersChanged() && n.cfg.MembersChanged != nil {
-				n.cfg.MembersChanged()
-			}
-			n.notePoint(m)
-			n.applied.Store(m.Index())
-			// What this member had under way may be in the state, and then nobody else tells.
-			n.waiting.hasten(n.cfg.Clock.Now().Add(graceTicks * n.cfg.TickInterval))
 		}
 	}
 }
 
+// apply does all that waits for the state machine. It says whether the node can go on.
+func (n *Node) apply() bool {
+	n.applying.Lock(n.cfg.Tasks)
+	defer n.applying.Unlock()
+	a := &n.applier
+	a.visits = n.visits.take(a.visits) // first: what was handed out before a visit comes before it
+	some, ok := n.applyBatch()
+	if !ok {
+		return false
+	}
+	if some {
+		n.wakeCore()
+	}
+	for _, visit := range a.visits {
+		visit(n.cfg.Machine)
+	}
+	if m := n.cfg.Machine; m.Index() != n.applied.Load() { // a snapshot was installed
+		if m.TakeMembersChanged() && n.cfg.MembersChanged != nil {
+			n.cfg.MembersChanged()
+		}
+		n.notePoint(m)
+		n.applied.Store(m.Index())
+		// What this member had under way may be in the state, and then nobody else tells.
+		n.waiting.hasten(n.cfg.Clock.Now().Add(graceTicks * n.cfg.TickInterval))
+	}
+	return true
+}
+
+// applyHere applies on the writer what was handed out, or leaves it to the applier: if entries wait
+// to be written, or the applier is at it. It says whether something was applied, and whether the
+// node can go on.
+func (n *Node) applyHere() (applied, ok bool) {
+	if n.applies.empty() {
+		return false, true
+	}
+	if n.unsynced.Load() > 0 || !n.applying.TryLock() {
+		n.wakeApplier.give()
+		return false, true
+	}
+	defer n.applying.Unlock()
+	return n.applyBatch()
+}
+
 // applyBatch executes committed entries, makes them visible, and then tells everyone: watchers, the
-// clients, raft. It says whether the node can go on.
-func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool {
+// clients, raft. It says whether there were some, and whether the node can go on.
+func (n *Node) applyBatch() (some, ok bool) {
+	n.applier.batch = n.applies.take(n.applier.batch)
+	batch, results := n.applier.batch, &n.applier.results
+	if len(batch) == 0 {
+		return false, true
+	}
 	results.Reset()
 	bytes, m := 0, n.cfg.Machine
 	var confs []*raftpb.ConfChangeV2
@@ -52,7 +87,7 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 			cc, err := m.ApplyEntry(e, results)
 			if err != nil {
 				n.fatal(err)
-				return false
+				return true, false
 			}
 			if cc != nil {
 				confs = append(confs, cc)
@@ -62,13 +97,13 @@ func (n *Node) applyBatch(batch []*raftpb.Message, results *state.Results) bool 
 	rev, events, err := m.Publish()
 	if err != nil {
 		n.fatal(fmt.Errorf("write the record log: %w", err))
-		return false
+		return true, false
 	}
 	n.together(func() { n.tell(m, rev, events, confs, bytes, results) })
 	for _, message := range batch {
 		n.inbox.put(message.GetResponses()...)
 	}
-	return true
+	return true, true
 }
 
 // tell tells everyone what was applied and became visible.

@@ -18,14 +18,14 @@ func (n *Node) ProposeChange(c *member.Change, done Done) {
 		done(nil, err)
 		return
 	}
-	queue := n.proposals
+	queue := &n.proposals
 	if _, ok := state.ConfChange(c); ok {
-		queue = n.changes
+		queue = &n.changes
 	}
 	queue.put(proposal{
 		kind: command.MemberChange, request: request, done: done, at: n.cfg.Clock.Now(),
 	})
-	n.inbox.poke()
+	n.wakeCore()
 }
 
 // noteConf notes appended entries before which no configuration change may be proposed: raft lets a
@@ -45,7 +45,8 @@ func (n *Node) mayChange() bool {
 }
 
 // proposeChanges proposes the configuration changes that wait, one after the other.
-func (n *Node) proposeChanges(p *proposer) {
+func (n *Node) proposeChanges() {
+	p := &n.proposer
 	p.changes = append(p.changes, n.changes.take(nil)...)
 	for len(p.changes) > 0 && n.mayChange() {
 		next := p.changes[:1]

@@ -152,7 +152,7 @@ func (e *ensemble) start(id uint64, fs vfs.FS, img *state.Image) {
 		FirstSequence: id << 32, Log: e.logs[id], Machine: r.machine, Clock: clock.Real(),
 		Transport: &roundCounter{Transport: wire{e.net, id}},
 		Logger:    &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
-		Fatal:     func(err error) { r.fatal <- err },
+		Fatal:     func(err error) { r.fatal <- err }, Divided: id&divided != 0,
 	})
 	if err != nil {
 		e.t.Fatal(err)

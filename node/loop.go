@@ -13,40 +13,70 @@ import (
 // is known.
 const graceTicks = 5
 
-// runLoop owns the core.
+// occasion is who makes a pass, and why.
+type occasion int
+
+const (
+	byLoop   occasion = iota // something has arrived
+	byTick                   // on the loop: a heartbeat interval is over
+	byWriter                 // likewise, or it has written; it sees itself to what follows
+)
+
+// runLoop makes a pass at each tick, and whenever something arrives while the writer writes.
 func (n *Node) runLoop() {
-	defer n.endOnPanic()
 	ticker := n.cfg.Clock.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
-	p := proposer{sequence: n.cfg.FirstSequence}
-	var box boxes
-	n.handOut()
 	for {
-		switch n.cfg.Tasks.Wait(ticker.C(), n.stop, n.inbox.wake, n.proposals.wake) {
+		by := byLoop
+		switch n.cfg.Tasks.Wait(ticker.C(), n.stop, n.wakeLoop) {
 		case 0:
-			for _, q := range append(p.backlog, p.changes...) {
-				q.done(nil, errStopped)
-			}
 			return
 		case task.Timer:
-			n.tick(&p)
+			by = byTick
 		}
-		if err := n.take(&box); err != nil {
-			n.fatal(fmt.Errorf("raft: %w", err))
+		if !n.pass(by) {
 			return
 		}
-		n.handOut()
-		if err := n.stepHeld(); err != nil {
-			n.fatal(fmt.Errorf("raft: %w", err))
-			return
-		}
-		now := n.cfg.Clock.Now()
-		n.beginReads(now)
-		n.proposeChanges(&p)
-		n.propose(&p)
-		n.stepReads(now, len(p.backlog) > 0 && !n.hasRoom())
-		n.handOut()
 	}
+}
+
+// wakeCore has a pass made for what has arrived: by the writer if that has nothing to do, since
+// most passes end with something to write, else by the loop. What was put somewhere before the call
+// is seen: the writer makes a pass after it has said that it is busy.
+func (n *Node) wakeCore() {
+	if n.idle.Load() {
+		n.wakeWriter.give()
+	} else {
+		n.wakeLoop.give()
+	}
+}
+
+// pass gives the core what has arrived and hands out what follows. It says whether the node can go
+// on.
+func (n *Node) pass(by occasion) (ok bool) {
+	n.turn.Lock(n.cfg.Tasks)
+	defer n.turn.Unlock()
+	defer n.endOnPanic()
+	n.by = by
+	if by == byTick {
+		n.tick()
+	}
+	if err := n.take(); err != nil {
+		n.fatal(fmt.Errorf("raft: %w", err))
+		return false
+	}
+	n.handOut()
+	if err := n.stepHeld(); err != nil {
+		n.fatal(fmt.Errorf("raft: %w", err))
+		return false
+	}
+	now := n.cfg.Clock.Now()
+	n.beginReads(now)
+	n.proposeChanges()
+	n.propose()
+	n.stepReads(now, len(n.proposer.backlog) > 0 && !n.hasRoom())
+	n.handOut()
+	return true
 }
 
 // endOnPanic turns what raft finds impossible into the error that ends the process.
@@ -72,7 +102,7 @@ func raftError(p any) error {
 	panic(p)
 }
 
-// boxes is what the loop takes out of its mailboxes; the memory is used again.
+// boxes is what a pass takes out of the mailboxes; the memory is used again.
 type boxes struct {
 	inbox []*raftpb.Message
 	confs []*raftpb.ConfChangeV2
@@ -81,7 +111,8 @@ type boxes struct {
 
 // take gives the core what has arrived. Configuration changes are taken out behind the messages and
 // applied before them: the applier sends them before its response.
-func (n *Node) take(box *boxes) error {
+func (n *Node) take() error {
+	box := &n.box
 	box.inbox = n.inbox.take(box.inbox)
 	box.confs = n.confs.take(box.confs)
 	box.calls = n.calls.take(box.calls)
@@ -100,10 +131,10 @@ func (n *Node) take(box *boxes) error {
 }
 
 // tick is one heartbeat interval.
-func (n *Node) tick(p *proposer) {
+func (n *Node) tick() {
 	n.core.Tick()
 	now := n.cfg.Clock.Now()
-	report(n.cfg.ProposalsFailed, n.waiting.expire(now)+n.expireBacklog(p, now))
+	report(n.cfg.ProposalsFailed, n.waiting.expire(now)+n.expireBacklog(now))
 	report(n.cfg.ReadsFailed, n.expireReads(now))
 	n.watchDisk(now)
 	if n.ticks++; n.ticks%(snapshotRetry*n.cfg.ElectionTicks) == 0 {
@@ -135,9 +166,15 @@ func (n *Node) handOut() {
 		}
 		if len(out.Appends) > 0 {
 			n.appends.put(out.Appends...)
+			if n.by != byWriter {
+				n.wakeWriter.give()
+			}
 		}
 		if len(out.Applies) > 0 {
 			n.applies.put(out.Applies...)
+			if n.by != byWriter {
+				n.wakeApplier.give()
+			}
 		}
 		if len(out.Sends) > 0 && n.cfg.Transport != nil {
 			n.cfg.Transport.Send(out.Sends)

@@ -2,40 +2,45 @@ package node
 
 import "sync"
 
-// mailbox hands values from many goroutines to one owner: a slice under a lock and one wake-up for
-// all that is in it. Its bound is its callers': they refuse or wait before they put.
+// mailbox hands values from many goroutines to one owner, who is woken by a [signal] for all that
+// is in it. Its bound is its callers': they refuse or wait before they put.
 type mailbox[T any] struct {
 	mu    sync.Mutex
 	items []T
-	wake  chan struct{}
 }
 
-func newMailbox[T any]() *mailbox[T] {
-	return &mailbox[T]{wake: make(chan struct{}, 1)}
-}
-
-// put appends items and wakes the owner.
+// put appends items.
 func (b *mailbox[T]) put(items ...T) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.items = append(b.items, items...)
-	b.mu.Unlock()
-	b.poke()
-}
-
-// poke wakes the owner.
-func (b *mailbox[T]) poke() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
 }
 
 // take returns all items, in order, and leaves the memory of spare in their place.
 func (b *mailbox[T]) take(spare []T) []T {
 	clear(spare)
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	items := b.items
 	b.items = spare[:0]
-	b.mu.Unlock()
 	return items
+}
+
+// empty says whether there is nothing to take.
+func (b *mailbox[T]) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.items) == 0
+}
+
+// signal wakes a goroutine that waits for it; one that is given again before it is seen is one.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) give() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
 }

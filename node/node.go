@@ -3,17 +3,20 @@
 //
 // # The way of a proposal
 //
-//	Propose ──> queue ──> loop: one entry of many commands ──> RawNode
+//	Propose ──> queue ──> pass: one entry of many commands ──> RawNode
 //	                        │ MsgStorageAppend                     ^ responses
 //	                        v                                      │
-//	                      writer: one write, one fdatasync for all that waits
+//	                      write: one write, one fdatasync for all that waits
 //	                        │ committed: MsgStorageApply           ^ responses
 //	                        v                                      │
-//	                      applier: state.Apply..., Publish, watchers, then the clients
+//	                      apply: state.Apply..., Publish, watchers, then the clients
 //
-// Three goroutines, each the owner of its part: the loop of the [Core], the writer of the raft
-// log, the applier of the state machine. They meet in mailboxes: while one fdatasync runs, all
-// that arrives waits for the next one together.
+// Three parts, each of which is one goroutine's at a time: the [Core], with which a pass is made,
+// the raft log, the state machine. They meet in mailboxes: while one fdatasync runs, all that
+// arrives waits for the next one together. Under load each part has a goroutine: the loop, the
+// writer, the applier. What arrives when the writer has nothing to do wakes the writer alone, which
+// then does all three: a request that is by itself crosses from one goroutine to another once and
+// not five times.
 //
 // A client hears of success only after its entry is durable on a quorum, applied, and visible to
 // readers. An error of the disk is final: the node calls Config.Fatal and answers no one.
@@ -36,7 +39,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// Log is the durable raft log (package wal). The loop reads it as raft.Storage; what changes it is
+// Log is the durable raft log (package wal). A pass reads it as raft.Storage; what changes it is
 // the writer's alone.
 type Log interface {
 	HardState() *raftpb.HardState
@@ -68,8 +71,9 @@ type Transport interface {
 	Send(messages []*raftpb.Message)
 }
 
-// Config is what a node runs with. The functions are called from the node's goroutines and
-// must not block; those of the applier may read the machine as its owner.
+// Config is what a node runs with. The functions are called from the node's goroutines and must not
+// block: those of a pass by whoever makes it, those of the applier by whoever applies, who may read
+// the machine as its owner.
 type Config struct {
 	ID             cairn.MemberID
 	TickInterval   time.Duration // the heartbeat interval
@@ -97,16 +101,18 @@ type Config struct {
 	// MembersChanged is called on the applier when the membership changed, before raft and the
 	// clients hear of it.
 	MembersChanged func()
-	// LeaderChanged is called on the loop when the known leader or the term changed. Of a member
+	// LeaderChanged is called in a pass when the known leader or the term changed. Of a member
 	// that leads it comes before any entry of that term is applied here.
 	LeaderChanged func(s Status)
-	// ProposalsFailed and ReadsFailed are called on the loop with how many clients were told that
+	// ProposalsFailed and ReadsFailed are called in a pass with how many clients were told that
 	// their time was over; SlowRead when a read point has to be asked for again.
 	ProposalsFailed, ReadsFailed func(n int)
 	SlowRead                     func()
-	// Together, if set, is called with what tells many clients something in a row, on the loop and
-	// on the applier, and calls it: what is sent to the clients may gather meanwhile.
+	// Together, if set, is called with what tells many clients something in a row, in a pass and by
+	// the applier, and calls it: what is sent to the clients may gather meanwhile.
 	Together func(tell func())
+	// Divided leaves each part to its own goroutine, however little there is to do.
+	Divided bool
 	// Fatal is called once with the error that ends the process; it must not return to normal.
 	Fatal func(err error)
 }
@@ -129,14 +135,14 @@ type Node struct {
 	cfg  Config
 	core *Core
 
-	proposals *proposalQueue
-	changes   *proposalQueue                 // of the configuration
-	inbox     *mailbox[*raftpb.Message]      // messages for the core
-	confs     *mailbox[*raftpb.ConfChangeV2] // carried out, for the core
-	calls     *mailbox[func(*Core)]
-	appends   *mailbox[*raftpb.Message] // for the writer
-	applies   *mailbox[*raftpb.Message] // for the applier
-	visits    *mailbox[func(*state.Machine)]
+	proposals proposalQueue
+	changes   proposalQueue                 // of the configuration
+	inbox     mailbox[*raftpb.Message]      // messages for the core
+	confs     mailbox[*raftpb.ConfChangeV2] // carried out, for the core
+	calls     mailbox[func(*Core)]
+	appends   mailbox[*raftpb.Message] // for the writer
+	applies   mailbox[*raftpb.Message] // for the applier
+	visits    mailbox[func(*state.Machine)]
 	reads     *readQueue
 	waiting   *waitTable
 
@@ -149,7 +155,16 @@ type Node struct {
 	unsynced   atomic.Int64          // entries' messages handed to the writer and not yet durable
 	soloReader atomic.Bool           // a lone voter that leads: reads need no round
 
-	// Of the loop alone:
+	wakeLoop, wakeWriter, wakeApplier signal
+	idle                              atomic.Bool // the writer waits to be woken
+
+	applying task.Mutex // guards cfg.Machine and:
+	applier  applier
+
+	turn      task.Mutex // guards core and what follows
+	by        occasion   // of the pass
+	box       boxes
+	proposer  proposer
 	ticks     int
 	installs  int // snapshots that were handed to the writer
 	held      []heldProposal
@@ -176,19 +191,13 @@ func Start(cfg Config) (_ *Node, err error) {
 		}
 	}()
 	n := &Node{
-		cfg:       cfg,
-		proposals: newProposalQueue(),
-		changes:   newProposalQueue(),
-		inbox:     newMailbox[*raftpb.Message](),
-		confs:     newMailbox[*raftpb.ConfChangeV2](),
-		calls:     newMailbox[func(*Core)](),
-		appends:   newMailbox[*raftpb.Message](),
-		applies:   newMailbox[*raftpb.Message](),
-		visits:    newMailbox[func(*state.Machine)](),
-		waiting:   newWaitTable(),
-		stop:      make(chan struct{}),
-		began:     cfg.Clock.Now(),
+		cfg:      cfg,
+		waiting:  newWaitTable(),
+		stop:     make(chan struct{}),
+		began:    cfg.Clock.Now(),
+		proposer: proposer{sequence: cfg.FirstSequence},
 	}
+	n.wakeLoop, n.wakeWriter, n.wakeApplier = newSignal(), newSignal(), newSignal()
 	n.reads = newReadQueue(cfg.RequestTimeout, cfg.ID, cfg.FirstSequence)
 	n.applied.Store(cfg.Machine.Index())
 	n.notePoint(cfg.Machine)
@@ -216,6 +225,7 @@ func Start(cfg Config) (_ *Node, err error) {
 	for range cfg.AdvanceTicks {
 		core.Tick()
 	}
+	n.wakeLoop.give() // for what there is to do already
 	n.stopped.Go(cfg.Tasks, "loop", n.runLoop)
 	n.stopped.Go(cfg.Tasks, "writer", n.runWriter)
 	n.stopped.Go(cfg.Tasks, "applier", n.runApplier)
@@ -227,17 +237,19 @@ func Start(cfg Config) (_ *Node, err error) {
 // queue is full, ErrTimeout after Config.RequestTimeout (the command may still take effect),
 // ErrStopped.
 func (n *Node) Propose(kind command.Kind, request []byte, done Done) {
-	n.proposals.put(proposal{
-		kind: kind, request: request, done: done, at: n.cfg.Clock.Now(),
-	})
+	n.queue(proposal{kind: kind, request: request, done: done, at: n.cfg.Clock.Now()})
+}
+
+func (n *Node) queue(p proposal) {
+	if n.proposals.put(p) {
+		n.wakeCore()
+	}
 }
 
 // ProposeAsLeader is Propose for what this member decided as the leader of a term: it enters the
 // log in that term or never, with ErrNotLeader.
 func (n *Node) ProposeAsLeader(term uint64, kind command.Kind, request []byte, done Done) {
-	n.proposals.put(proposal{
-		kind: kind, request: request, done: done, at: n.cfg.Clock.Now(), term: term,
-	})
+	n.queue(proposal{kind: kind, request: request, done: done, at: n.cfg.Clock.Now(), term: term})
 }
 
 // Barrier calls done(nil) once local reads see every write acknowledged before the call
@@ -248,7 +260,7 @@ func (n *Node) Barrier(done func(err error)) {
 		return
 	}
 	n.reads.put(done, n.cfg.Clock.Now())
-	n.inbox.poke()
+	n.wakeCore()
 }
 
 // Status describes the moment.
@@ -269,7 +281,7 @@ func (n *Node) Visit(ctx context.Context, fn func(*state.Machine)) error {
 		fn(m)
 		close(finished)
 	})
-	n.applies.poke()
+	n.wakeApplier.give()
 	switch n.cfg.Tasks.Wait(nil, finished, ctx.Done(), n.stop) {
 	case 0:
 		return nil
@@ -283,7 +295,7 @@ func (n *Node) Visit(ctx context.Context, fn func(*state.Machine)) error {
 // Truncate lets the raft log give up the entries up to index, which a durable checkpoint holds.
 func (n *Node) Truncate(index uint64) {
 	n.truncateTo.Store(index)
-	n.appends.poke()
+	n.wakeWriter.give()
 }
 
 // Stop ends the node's goroutines; clients that wait are told ErrStopped.
@@ -291,6 +303,10 @@ func (n *Node) Stop() {
 	n.once.Do(func() { close(n.stop) })
 	n.stopped.Wait(n.cfg.Tasks)
 	n.soloReader.Store(false)
+	for _, p := range append(n.proposer.backlog, n.proposer.changes...) {
+		p.done(nil, errStopped)
+	}
+	n.proposer.backlog, n.proposer.changes = nil, nil
 	n.proposals.close()
 	n.changes.close()
 	n.waiting.failAll(cairn.ErrStopped)

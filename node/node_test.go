@@ -27,6 +27,9 @@ import (
 
 const self = 1
 
+// divided is the lowest bit of the first sequence number of a rig that has Config.Divided.
+const divided = 1
+
 // rig is a node on files in memory. It keeps no checkpoint but the first: all is replayed.
 type rig struct {
 	node    *Node
@@ -63,7 +66,7 @@ func openRig(fs vfs.FS, sequence uint64) (*rig, error) {
 		RequestTimeout: 10 * time.Second, FirstSequence: sequence,
 		Log: w, Machine: r.machine, Clock: clock.Real(),
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
-		Fatal:  func(err error) { r.fatal <- err },
+		Fatal:  func(err error) { r.fatal <- err }, Divided: sequence&divided != 0,
 	})
 	return r, err
 }
@@ -140,8 +143,13 @@ func (r *rig) value(t *testing.T, key string) (string, int64) {
 // Every put gets a revision of its own, a read after the acknowledgement sees it, and all of it is
 // there after a restart.
 func TestPutsFromMany(t *testing.T) {
+	t.Run("quiet", func(t *testing.T) { testPutsFromMany(t, 1000) })
+	t.Run("divided", func(t *testing.T) { testPutsFromMany(t, 1000|divided) })
+}
+
+func testPutsFromMany(t *testing.T, sequence uint64) {
 	fs := vfs.NewMem()
-	r := mustOpen(t, fs, 1000)
+	r := mustOpen(t, fs, sequence)
 	const writers, each = 8, 200
 	var mu sync.Mutex
 	seen := map[int64]string{}
@@ -196,7 +204,7 @@ func TestCrash(t *testing.T) {
 	for seed := range uint64(6) {
 		rng := rand.New(rand.NewPCG(seed, 3))
 		fs := vfs.NewMem()
-		r := mustOpen(t, fs, 1)
+		r := mustOpen(t, fs, 2|seed&divided)
 		var mu sync.Mutex
 		acked := map[string]int64{}
 		var moments []moment

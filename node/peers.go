@@ -49,6 +49,7 @@ func (n *Node) Deliver(messages []*raftpb.Message) {
 	}
 	if len(valid) > 0 {
 		n.inbox.put(valid...)
+		n.wakeCore()
 	}
 }
 
@@ -71,16 +72,16 @@ func fromPeer(m *raftpb.Message) bool {
 // Unreachable says that a message to a peer was lost.
 func (n *Node) Unreachable(id uint64) { n.call(func(c *Core) { c.Unreachable(id) }) }
 
-// call runs fn on the loop.
+// call runs fn in the next pass.
 func (n *Node) call(fn func(c *Core)) {
 	n.calls.put(fn)
-	n.inbox.poke()
+	n.wakeCore()
 }
 
 // Fetched says that the Installer has a state at index, whose entry has term, with the
 // configuration conf: raft may ask for it to be installed. m is the message that asked for it.
 // What a state holds is committed, so that it may be taken on the word of any leader. taken is told
-// on the loop whether Install will be called for it; until then, or until Install has ended, what
+// in a pass whether Install will be called for it; until then, or until Install has ended, what
 // was fetched must stay as it is.
 func (n *Node) Fetched(
 	m *raftpb.Message, index, term uint64, conf *raftpb.ConfState, taken func(bool),

@@ -44,14 +44,11 @@ type proposalQueue struct {
 	items  []proposal
 	bytes  int
 	closed bool
-	wake   chan struct{}
 }
 
-func newProposalQueue() *proposalQueue {
-	return &proposalQueue{wake: make(chan struct{}, 1)}
-}
-
-func (q *proposalQueue) put(p proposal) {
+// put queues a proposal, or answers it. It says whether it is the first: then someone must be
+// woken.
+func (q *proposalQueue) put(p proposal) (first bool) {
 	q.mu.Lock()
 	var err error
 	switch {
@@ -63,28 +60,18 @@ func (q *proposalQueue) put(p proposal) {
 		q.items = append(q.items, p)
 		q.bytes += len(p.request)
 	}
-	first := len(q.items) == 1
+	first = err == nil && len(q.items) == 1
 	q.mu.Unlock()
 	if err != nil {
 		p.done(nil, err)
-		return
 	}
-	if first {
-		q.poke()
-	}
+	return first
 }
 
 func (q *proposalQueue) len() int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.items)
-}
-
-func (q *proposalQueue) poke() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }
 
 // take returns all items and leaves the memory of spare in their place.
@@ -107,7 +94,7 @@ func (q *proposalQueue) close() {
 	}
 }
 
-// proposer makes entries of the queue; the loop's.
+// proposer makes entries of the queue; guarded by Node.turn.
 type proposer struct {
 	builder  command.Builder
 	backlog  []proposal // taken from the queue, not yet proposed
@@ -118,7 +105,8 @@ type proposer struct {
 }
 
 // propose makes entries of what waits, as far as the pipeline has room.
-func (n *Node) propose(p *proposer) {
+func (n *Node) propose() {
+	p := &n.proposer
 	for {
 		if len(p.backlog) == 0 {
 			p.backlog = n.proposals.take(p.spare)
@@ -188,8 +176,8 @@ func (n *Node) hasRoom() bool {
 }
 
 // expireBacklog answers requests that waited too long for a leader or for room.
-func (n *Node) expireBacklog(p *proposer, now time.Time) (clients int) {
-	for _, list := range []*[]proposal{&p.backlog, &p.changes} {
+func (n *Node) expireBacklog(now time.Time) (clients int) {
+	for _, list := range []*[]proposal{&n.proposer.backlog, &n.proposer.changes} {
 		late := 0
 		for late < len(*list) && now.Sub((*list)[late].at) > n.cfg.RequestTimeout {
 			(*list)[late].done(nil, cairn.ErrTimeout)

@@ -24,7 +24,7 @@ type readQueue struct {
 	waiting []reader // no round yet
 	closed  bool
 
-	// Of the loop alone:
+	// Guarded by Node.turn:
 	round   []reader // share the round under way
 	context uint64   // of the round under way, or the last one
 	asked   time.Time

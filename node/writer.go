@@ -5,12 +5,19 @@ import (
 	"fmt"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/internal/mutate"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
+// quietCommands bounds the commands of a batch after which the writer makes the passes: more is
+// load, of which the next batch should gather while other goroutines do their part.
+const quietCommands = 8
+
 // writer is the state of the goroutine that writes the raft log.
 type writer struct {
+	quiet     bool // the last batch of entries was small: this is the one to wake for a pass
+	batch     []*raftpb.Message
 	last      *raftpb.HardState // as appended
 	responses []*raftpb.Message // to this member, once durable
 	sends     []*raftpb.Message // to others, once durable
@@ -37,16 +44,16 @@ func (w *writer) repeats(r *raftpb.Message) bool {
 
 // runWriter owns the raft log's writing side: one write and one fdatasync for all that waits.
 func (n *Node) runWriter() {
-	w := &writer{last: n.cfg.Log.HardState()}
-	var batch []*raftpb.Message
+	w := &writer{last: n.cfg.Log.HardState(), quiet: !n.cfg.Divided}
 	for {
-		if n.cfg.Tasks.Wait(nil, n.stop, n.appends.wake) == 0 {
+		n.idle.Store(w.quiet)
+		if n.cfg.Tasks.Wait(nil, n.stop, n.wakeWriter) == 0 {
 			return
 		}
-		batch = n.appends.take(batch)
-		err := n.write(w, batch)
+		n.idle.Store(false)
+		err := n.work(w)
 		if errors.Is(err, cairn.ErrStopped) {
-			return // while a snapshot was being installed
+			return // this, or while a snapshot was being installed
 		}
 		if err != nil {
 			n.fatal(fmt.Errorf("write the raft log: %w", err))
@@ -55,15 +62,62 @@ func (n *Node) runWriter() {
 	}
 }
 
+// work writes what was handed out until nothing is left. Under load the loop hands out the next
+// batch while one is written, and the applier applies the last one. When all is quiet the writer
+// makes the passes and applies what they commit: a request by itself does not wake three
+// goroutines.
+func (n *Node) work(w *writer) error {
+	for busy := true; busy; {
+		select {
+		case <-n.stop:
+			return errStopped
+		default:
+		}
+		busy = false
+		if w.quiet && n.appends.empty() {
+			if !n.pass(byWriter) {
+				return errStopped
+			}
+			ok := false
+			if busy, ok = n.applyHere(); !ok {
+				return errStopped
+			}
+		}
+		if w.batch = n.appends.take(w.batch); len(w.batch) > 0 {
+			busy = true
+			if err := n.write(w); err != nil {
+				return err
+			}
+		}
+		if err := n.truncate(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// truncate gives up the entries that are no longer needed.
+func (n *Node) truncate(w *writer) error {
+	to := n.truncateTo.Load()
+	if to <= w.truncated {
+		return nil
+	}
+	w.truncated = to
+	return n.cfg.Log.Truncate(to)
+}
+
 // write makes a batch of MsgStorageAppend durable and then sends its responses.
-func (n *Node) write(w *writer, batch []*raftpb.Message) error {
+func (n *Node) write(w *writer) error {
 	w.responses, w.sends = w.responses[:0], w.sends[:0]
-	sync, entries := false, int64(0)
+	sync, entries, commands := false, int64(0), 0
 	n.writing.Store(max(1, int64(n.cfg.Clock.Since(n.began))))
 	defer n.writing.Store(0)
-	for _, m := range batch {
+	for _, m := range w.batch {
 		if len(m.GetEntries()) > 0 {
 			entries++
+		}
+		for _, e := range m.GetEntries() {
+			commands += countCommands(e)
 		}
 		sync = sync || needsSync(m, w.last)
 		hs := hardStateOf(m)
@@ -104,9 +158,19 @@ func (n *Node) write(w *writer, batch []*raftpb.Message) error {
 		n.cfg.Transport.Send(w.sends)
 	}
 	n.inbox.put(w.responses...)
-	if to := n.truncateTo.Load(); to > w.truncated {
-		w.truncated = to
-		return n.cfg.Log.Truncate(to)
+	if entries > 0 {
+		w.quiet = commands <= quietCommands && !n.cfg.Divided
+	}
+	if !w.quiet || !n.appends.empty() {
+		n.wakeLoop.give() // meanwhile the writer goes on
 	}
 	return nil
+}
+
+// countCommands is how many commands an entry has. Whether it is sound is seen when it is applied.
+func countCommands(e *raftpb.Entry) int {
+	if b, err := command.Decode(e.GetData()); err == nil {
+		return b.Count
+	}
+	return 0
 }

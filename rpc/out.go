@@ -66,6 +66,20 @@ func (c *conn) appended() {
 	c.poke()
 }
 
+// uncorked has written what gathered: at once if it is the only connection, since that takes less
+// than to wake the writer, else by the writers side by side.
+func (c *conn) uncorked(only bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dirty = false
+	if only && len(c.later) == 0 && len(c.ready) == 0 {
+		c.flushDirect()
+		return
+	}
+	c.woken = true
+	c.poke()
+}
+
 // wakeWriter has the writer look at later and ready. mu is held.
 func (c *conn) wakeWriter() {
 	if c.woken || c.working || c.dead || c.dirty || c.srv.corkedFor(c) {

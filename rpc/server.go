@@ -282,11 +282,7 @@ func (s *Server) Uncork() {
 	s.dirty = nil
 	s.dirtyMu.Unlock()
 	for i, c := range dirty {
-		c.mu.Lock()
-		c.dirty = false
-		c.woken = true
-		c.mu.Unlock()
-		c.poke()
+		c.uncorked(len(dirty) == 1)
 		dirty[i] = nil
 	}
 }

@@ -50,9 +50,11 @@ func (m *timed) restart(t *testing.T, down time.Duration) {
 	m.start(t)
 }
 
-// pass lets time go by in small steps; all that follows from each has happened when it returns.
+// pass lets time go by in small steps, once all wait for it; what follows from each has happened
+// when it returns.
 func (m *timed) pass(d time.Duration) {
 	const step = 100 * time.Millisecond
+	synctest.Wait()
 	for ; d > 0; d -= step {
 		m.clk.Advance(min(d, step))
 		synctest.Wait()

@@ -229,8 +229,8 @@ func (s *Server) startNode() error {
 				m.SlowReadIndexes.Inc()
 			}
 		},
-		Together: s.together,
-		Fatal:    s.fatal,
+		Together: s.together, Divided: s.sys.divided,
+		Fatal: s.fatal,
 	})
 	if err != nil {
 		return err

@@ -37,6 +37,7 @@ type system struct {
 	lacks                 func(command.Kind) bool // see World
 	watchBytes            int                     // see World
 	leaseCheckpoint       time.Duration           // see World
+	divided               bool                    // see World
 }
 
 // Network carries what members say to each other (transport.Transport).
@@ -70,6 +71,8 @@ type World struct {
 	// checkpoints of a lease. 0 is what a member on a machine has.
 	WatchBytes      int
 	LeaseCheckpoint time.Duration
+	// Divided is node.Config's.
+	Divided bool
 }
 
 // StartIn is Start in a world: all that a member is but its doors to clients, whose requests go to
@@ -81,6 +84,7 @@ func StartIn(
 		fs: w.FS, clock: w.Clock, tasks: w.Tasks, network: w.Network, servePeers: w.ServePeers,
 		walBytes: w.WALBytes, revlogBytes: w.RevlogBytes, lacks: w.Lacks,
 		watchBytes: w.WatchBytes, leaseCheckpoint: w.LeaseCheckpoint,
+		divided: w.Divided,
 	})
 }
 

@@ -179,7 +179,7 @@ func (l *life) main() {
 		ServePeers: func(h http.Handler) { l.handler = h },
 		WALBytes:   m.sim.opts.WALBytes, RevlogBytes: m.sim.opts.RevlogBytes,
 		Lacks: l.lacks(), WatchBytes: m.sim.opts.WatchBytes,
-		LeaseCheckpoint: m.sim.opts.LeaseCheckpoint,
+		LeaseCheckpoint: m.sim.opts.LeaseCheckpoint, Divided: !m.sim.opts.Quiet,
 	})
 	if err != nil {
 		m.startFailure = err

@@ -40,7 +40,10 @@ type Options struct {
 	ValueBytes            int           // at most
 
 	// The members. Crowded has what they answer each other wait now and then until it can be sent.
-	Crowded                       bool
+	Crowded bool
+	// Quiet has a member's raft log writer do all that follows from a little, as on a machine;
+	// without it each part is always done by its own task.
+	Quiet                         bool
 	HeartbeatMs, ElectionMs       int
 	SnapshotCount, CatchUpEntries int
 	CompactionBatch               int
@@ -101,6 +104,7 @@ func Draw(seed uint64) Options {
 		o.Scenario = sc.Name
 		sc.Shape(&o)
 	}
+	o.Quiet = rng.IntN(2) == 0
 	return o
 }
 
@@ -151,6 +155,9 @@ func (o Options) String() string {
 		o.Lockers, o.SnapshotCount, o.CatchUpEntries, o.Faults.Loss, o.Faults.Duplicate,
 		o.Faults.Reorder, o.Faults.Drift, o.Faults.Skew, o.Scribes, o.Leaseholders, o.WatchBytes,
 		o.Retention)
+	if o.Quiet {
+		b.WriteString(", quiet")
+	}
 	if o.Scenario != "" {
 		fmt.Fprintf(&b, ", shape %s", o.Scenario)
 	}

@@ -14,8 +14,8 @@
 //	once for all of them:       machine.Publish()     -> readers and watchers may see them
 //	then:                       the results go to the clients that wait
 //
-// Apply and Publish belong to the applier's goroutine. Reading (Store, Leases, Alarms, Members,
-// ReadTxn) is open to all goroutines.
+// Apply and Publish belong to the applier, one goroutine at a time. Reading (Store, Leases, Alarms,
+// Members, ReadTxn) is open to all goroutines.
 package state
 
 import (

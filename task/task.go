@@ -151,6 +151,9 @@ func (m *Mutex) Lock(t Tasks) {
 	t.s.Progress()
 }
 
+// TryLock takes the lock if nobody has it, and says whether it did.
+func (m *Mutex) TryLock() bool { return m.mu.TryLock() }
+
 // Unlock gives the lock back.
 func (m *Mutex) Unlock() { m.mu.Unlock() }
 
