@@ -13,12 +13,13 @@ import (
 	"github.com/cairnkv/cairn/server/config"
 	"github.com/cairnkv/cairn/server/datadir"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 )
 
 // Bounds of asking the other members before this one starts.
 const (
-	joinTimeout      = 10 * time.Second // for one member's answer (etcd the same)
-	bootstrapTimeout = time.Second      // the same, when it need not be there
+	joinTimeout      = 10 * time.Second // for an answer (etcd: for each member's)
+	bootstrapTimeout = time.Second      // the same, when none need be there
 )
 
 // firstImage is where a member without data begins: with the cluster that the flags describe, or as
@@ -63,46 +64,59 @@ func (s *Server) others(urls map[string]config.URLs) (list []string) {
 	return list
 }
 
-// ask asks the members at some URLs for the membership, one after the other.
-func (s *Server) ask(urls []string, each time.Duration) (
-	clusterID uint64, all []member.Member, err error,
+// answer is what a member says of the membership.
+type answer struct {
+	cluster uint64
+	all     []member.Member
+	err     error
+}
+
+// ask asks the members at some URLs for the membership, all at once, and returns the first answer
+// that is enough. Without any it returns the error of one that has not answered until the timeout,
+// if there is one.
+func (s *Server) ask(urls []string, timeout time.Duration, enough func(a answer) bool) (
+	found *answer, err error,
 ) {
 	t, err := s.newTransport(0, 0)
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	defer t.Close()
-	err = errors.New("there is no other member in --initial-cluster")
+	ctx, cancel := clock.WithTimeout(s.starting, s.clk, timeout)
+	answers := make(chan answer, len(urls))
+	var asking task.Group
+	defer asking.Wait(s.tasks)
+	defer cancel()
 	for _, u := range urls {
-		clusterID, all, err = s.askOne(t, u, each)
-		if err == nil {
-			return clusterID, all, nil
+		asking.Go(s.tasks, "ask", func() {
+			cluster, all, err := peer.Members(ctx, t, []string{u})
+			answers <- answer{cluster, all, err}
+		})
+	}
+	for range urls {
+		a, _ := task.Receive(s.tasks, answers)
+		if a.err != nil {
+			err = a.err
+		} else if enough(a) {
+			return &a, nil
 		}
 	}
-	return 0, nil, err
-}
-
-func (s *Server) askOne(t peer.Getter, url string, timeout time.Duration) (
-	uint64, []member.Member, error,
-) {
-	ctx, cancel := clock.WithTimeout(s.starting, s.clk, timeout)
-	defer cancel()
-	return peer.Members(ctx, t, []string{url})
+	return nil, err
 }
 
 // checkNotBootstrapped refuses to begin anew as a member that has been one before: it has forgotten
-// what it promised to the others (etcd: isMemberBootstrapped).
+// what it promised to the others (etcd: isMemberBootstrapped). When nobody runs yet, or another
+// cluster, nobody knows: the streams will tell.
 func (s *Server) checkNotBootstrapped(
 	clusterID uint64, local cairn.MemberID, urls map[string]config.URLs,
 ) error {
-	running, all, err := s.ask(s.others(urls), bootstrapTimeout)
-	if err != nil || running != clusterID {
-		return nil // nobody runs yet, or another cluster: the streams will tell
-	}
-	for _, m := range all {
-		if m.ID == local && len(m.ClientURLs) == 0 {
-			return nil // it was never started
-		}
+	known, _ := s.ask(s.others(urls), bootstrapTimeout, func(a answer) bool {
+		return a.cluster == clusterID && !slices.ContainsFunc(a.all, func(m member.Member) bool {
+			return m.ID == local && len(m.ClientURLs) == 0 // it was never started
+		})
+	})
+	if known == nil {
+		return nil
 	}
 	return fmt.Errorf("member %x has already been bootstrapped: its data is gone from %s; remove "+
 		"the member from the cluster, add it again and start it with "+
@@ -116,10 +130,16 @@ func (s *Server) joinImage() (*state.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	clusterID, all, err := s.ask(s.others(urls), joinTimeout)
+	others := s.others(urls)
+	if len(others) == 0 {
+		return nil, errors.New("cannot fetch cluster info from peer urls: there is no other " +
+			"member in --initial-cluster")
+	}
+	found, err := s.ask(others, joinTimeout, func(answer) bool { return true })
 	if err != nil {
 		return nil, fmt.Errorf("cannot fetch cluster info from peer urls: %w", err)
 	}
+	clusterID, all := found.cluster, found.all
 	if len(all) != len(urls) {
 		return nil, fmt.Errorf("error validating peerURLs: member count is unequal: the cluster "+
 			"has %d members, --initial-cluster names %d; add this member first (member add), and "+
