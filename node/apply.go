@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/mvcc"
@@ -31,6 +32,9 @@ func (n *Node) runApplier() {
 func (n *Node) apply() bool {
 	n.applying.Lock(n.cfg.Tasks)
 	defer n.applying.Unlock()
+	if n.failed.Load() {
+		return false // perhaps in the midst of an entry: nobody looks at the machine any more
+	}
 	a := &n.applier
 	a.visits = n.visits.take(a.visits) // first: what was handed out before a visit comes before it
 	some, ok := n.applyBatch()
@@ -55,19 +59,41 @@ func (n *Node) apply() bool {
 	return true
 }
 
-// applyHere applies on the writer what was handed out, or leaves it to the applier: if entries wait
-// to be written, or the applier is at it. It says whether something was applied, and whether the
-// node can go on.
+// applyHere applies on the writer what was handed out, or leaves it to the applier: if it is much,
+// if someone waits for what is to be written, or if the applier is at it. It says whether something
+// was applied, and whether the node can go on.
 func (n *Node) applyHere() (applied, ok bool) {
 	if n.applies.empty() {
 		return false, true
 	}
-	if n.unsynced.Load() > 0 || !n.applying.TryLock() {
+	if !n.applies.all(isLittle) || !n.appends.all(canWait) || !n.applying.TryLock() {
 		n.wakeApplier.give()
 		return false, true
 	}
 	defer n.applying.Unlock()
+	if n.failed.Load() {
+		return false, false
+	}
+	n.detour.Store(n.sinceBegan())
+	defer n.detour.Store(0)
 	return n.applyBatch()
+}
+
+// isLittle says whether a MsgStorageApply may be applied on the writer.
+func isLittle(m *raftpb.Message) bool {
+	bytes := 0
+	for _, e := range m.GetEntries() {
+		bytes += len(e.GetData())
+	}
+	return len(m.GetEntries()) <= quietCommands && bytes <= quietBytes
+}
+
+// canWait says whether nobody waits for a MsgStorageAppend: it tells of a commit index alone.
+func canWait(m *raftpb.Message) bool {
+	return len(m.GetEntries()) == 0 && m.GetSnapshot() == nil &&
+		!slices.ContainsFunc(m.GetResponses(), func(r *raftpb.Message) bool {
+			return r.GetType() != raftpb.MsgStorageAppendResp
+		})
 }
 
 // applyBatch executes committed entries, makes them visible, and then tells everyone: watchers, the

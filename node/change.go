@@ -49,7 +49,7 @@ func (n *Node) proposeChanges() {
 	p := &n.proposer
 	p.changes = append(p.changes, n.changes.take(nil)...)
 	for len(p.changes) > 0 && n.mayChange() {
-		next := p.changes[:1]
+		all, next := p.changes, p.changes[:1]
 		c, err := member.DecodeChange(next[0].request)
 		cc, ok := state.ConfChange(&c)
 		if err != nil || !ok {
@@ -61,15 +61,16 @@ func (n *Node) proposeChanges() {
 		sequence := p.sequence + 1
 		cc.Context = p.builder.Build(n.cfg.ID, sequence)
 		n.waiting.add(sequence, next, n.cfg.Clock.Now().Add(n.cfg.RequestTimeout))
+		p.changes = all[1:] // first, as in propose
 		if err := n.core.ProposeConfChange(cc); err != nil {
 			n.waiting.remove(sequence)
+			p.changes = all
 			if !isDropped(err) {
 				n.fatal(err)
 			}
 			return
 		}
 		p.sequence = sequence
-		p.changes = p.changes[1:]
 		n.handOut()
 	}
 }

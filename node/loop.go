@@ -57,6 +57,9 @@ func (n *Node) pass(by occasion) (ok bool) {
 	n.turn.Lock(n.cfg.Tasks)
 	defer n.turn.Unlock()
 	defer n.endOnPanic()
+	if n.failed.Load() {
+		return false // perhaps in the midst of a pass: nobody touches the core any more
+	}
 	n.by = by
 	if by == byTick {
 		n.tick()
@@ -74,6 +77,9 @@ func (n *Node) pass(by occasion) (ok bool) {
 	n.beginReads(now)
 	n.proposeChanges()
 	n.propose()
+	if n.failed.Load() {
+		return false
+	}
 	n.stepReads(now, len(n.proposer.backlog) > 0 && !n.hasRoom())
 	n.handOut()
 	return true

@@ -33,6 +33,18 @@ func (b *mailbox[T]) empty() bool {
 	return len(b.items) == 0
 }
 
+// all says whether ok holds for all that is in it.
+func (b *mailbox[T]) all(ok func(T) bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, item := range b.items {
+		if !ok(item) {
+			return false
+		}
+	}
+	return true
+}
+
 // signal wakes a goroutine that waits for it; one that is given again before it is seen is one.
 type signal chan struct{}
 

@@ -151,6 +151,7 @@ type Node struct {
 	applied    atomic.Uint64
 	point      atomic.Pointer[point] // the state that was applied last
 	writing    atomic.Int64          // when the write under way began, in ns from began; 0: none
+	detour     atomic.Int64          // the same of what the writer applies
 	truncateTo atomic.Uint64         // entries up to here are no longer needed
 	unsynced   atomic.Int64          // entries' messages handed to the writer and not yet durable
 	soloReader atomic.Bool           // a lone voter that leads: reads need no round

@@ -127,11 +127,13 @@ func (n *Node) propose() {
 			count++
 		}
 		sequence := p.sequence + 1
-		batch := p.backlog[:count]
+		all, batch := p.backlog, p.backlog[:count]
 		n.waiting.add(sequence, batch, n.cfg.Clock.Now().Add(n.cfg.RequestTimeout))
+		p.backlog = all[count:] // first: if raft panics, who waits is told once
 		err := n.core.Propose(p.builder.Build(n.cfg.ID, sequence))
 		if err != nil {
 			n.waiting.remove(sequence)
+			p.backlog = all
 			if !isDropped(err) {
 				n.fatal(err)
 			}
@@ -139,7 +141,6 @@ func (n *Node) propose() {
 		}
 		p.sequence = sequence
 		clear(batch)
-		p.backlog = p.backlog[count:]
 		n.handOut()
 	}
 }

@@ -57,12 +57,20 @@ func (n *Node) Peers(ctx context.Context) (map[uint64]Peer, error) {
 	}
 }
 
+// detourPatience is how many election timeouts the writer may apply while something waits to be
+// written.
+const detourPatience = 5
+
 // watchDisk hands the leadership over when the disk hangs: a leader that cannot write its log takes
 // no proposals, while its heartbeats keep the others from electing one that can.
 func (n *Node) watchDisk(now time.Time) {
 	since := n.writing.Load()
 	s := n.status.Load()
 	patience := time.Duration(n.cfg.ElectionTicks) * n.cfg.TickInterval
+	if since == 0 && !n.appends.all(canWait) {
+		// The writer applies. That writes as well, and some commands take their time.
+		since, patience = n.detour.Load(), detourPatience*patience
+	}
 	hangs := now.Sub(n.began) - time.Duration(since)
 	if since == 0 || !s.IsLeader || s.Lone || hangs < patience {
 		if len(n.passed) > 0 {

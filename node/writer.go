@@ -14,6 +14,9 @@ import (
 // load, of which the next batch should gather while other goroutines do their part.
 const quietCommands = 8
 
+// quietBytes bounds the entries that the writer applies: more may take a while.
+const quietBytes = 256 << 10
+
 // writer is the state of the goroutine that writes the raft log.
 type writer struct {
 	quiet     bool // the last batch of entries was small: this is the one to wake for a pass
@@ -67,6 +70,9 @@ func (n *Node) runWriter() {
 // makes the passes and applies what they commit: a request by itself does not wake three
 // goroutines.
 func (n *Node) work(w *writer) error {
+	if w.quiet && !n.appends.empty() {
+		n.wakeLoop.give() // what came while this goroutine was idle does not wait for a sync
+	}
 	for busy := true; busy; {
 		select {
 		case <-n.stop:
@@ -110,7 +116,7 @@ func (n *Node) truncate(w *writer) error {
 func (n *Node) write(w *writer) error {
 	w.responses, w.sends = w.responses[:0], w.sends[:0]
 	sync, entries, commands := false, int64(0), 0
-	n.writing.Store(max(1, int64(n.cfg.Clock.Since(n.began))))
+	n.writing.Store(n.sinceBegan())
 	defer n.writing.Store(0)
 	for _, m := range w.batch {
 		if len(m.GetEntries()) > 0 {
@@ -166,6 +172,9 @@ func (n *Node) write(w *writer) error {
 	}
 	return nil
 }
+
+// sinceBegan is the moment, in ns from began; never 0.
+func (n *Node) sinceBegan() int64 { return max(1, int64(n.cfg.Clock.Since(n.began))) }
 
 // countCommands is how many commands an entry has. Whether it is sound is seen when it is applied.
 func countCommands(e *raftpb.Entry) int {

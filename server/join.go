@@ -135,8 +135,15 @@ func (s *Server) joinImage() (*state.Image, error) {
 		return nil, errors.New("cannot fetch cluster info from peer urls: there is no other " +
 			"member in --initial-cluster")
 	}
-	found, err := s.ask(others, joinTimeout, func(answer) bool { return true })
-	if err != nil {
+	var last *answer // who is asked may not have heard yet that this member was added
+	found, err := s.ask(others, joinTimeout, func(a answer) bool {
+		last = &a
+		return len(a.all) == len(urls)
+	})
+	if found == nil {
+		found = last
+	}
+	if found == nil {
 		return nil, fmt.Errorf("cannot fetch cluster info from peer urls: %w", err)
 	}
 	clusterID, all := found.cluster, found.all
