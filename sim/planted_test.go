@@ -43,7 +43,7 @@ var from = map[mutate.Bug]uint64{
 	mutate.CompactUnderViews: 10,
 	mutate.HashComparesAll:   95,
 	mutate.RenewalMixed:      110,
-	mutate.LeaseDenied:       30,
+	mutate.LeaseDenied:       70,
 	mutate.RemainingStays:    30,
 }
 
