@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/state"
+	"github.com/cairnkv/cairn/task"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -17,6 +18,7 @@ func (r *rig) toldBy(t *testing.T, puts int) (writer, applier int) {
 	t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
+	r.node.turn.Lock(task.Tasks{}) // until all are there
 	for range puts {
 		wg.Add(1)
 		r.node.Propose(command.Put, putRequest("k", "v"), func(_ []byte, err error) {
@@ -33,6 +35,7 @@ func (r *rig) toldBy(t *testing.T, puts int) (writer, applier int) {
 			}
 		})
 	}
+	r.node.turn.Unlock()
 	wg.Wait()
 	return writer, applier
 }
