@@ -81,11 +81,7 @@ func (n *Node) applyHere() (applied, ok bool) {
 
 // isLittle says whether a MsgStorageApply may be applied on the writer.
 func isLittle(m *raftpb.Message) bool {
-	bytes := 0
-	for _, e := range m.GetEntries() {
-		bytes += len(e.GetData())
-	}
-	return len(m.GetEntries()) <= quietCommands && bytes <= quietBytes
+	return len(m.GetEntries()) <= quietCommands && entryBytes(m) <= quietBytes
 }
 
 // canWait says whether nobody waits for a MsgStorageAppend: it tells of a commit index alone.

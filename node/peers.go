@@ -126,10 +126,7 @@ func (n *Node) step(m *raftpb.Message) error {
 }
 
 func (n *Node) hold(m *raftpb.Message) {
-	bytes := 0
-	for _, e := range m.GetEntries() {
-		bytes += len(e.GetData())
-	}
+	bytes := entryBytes(m)
 	total := bytes
 	for i := range n.held {
 		total += n.held[i].bytes
@@ -138,6 +135,14 @@ func (n *Node) hold(m *raftpb.Message) {
 		return // its sender is told in time that nothing came of it
 	}
 	n.held = append(n.held, heldProposal{m, bytes, n.cfg.Clock.Now()})
+}
+
+// entryBytes is the length of what a message's entries carry.
+func entryBytes(m *raftpb.Message) (bytes int) {
+	for _, e := range m.GetEntries() {
+		bytes += len(e.GetData())
+	}
+	return bytes
 }
 
 func changesConf(m *raftpb.Message) bool {
