@@ -40,9 +40,10 @@ func (n *Node) runLoop() {
 	}
 }
 
-// wakeCore has a pass made for what has arrived: by the writer if that has nothing to do, since
-// most passes end with something to write, else by the loop. What was put somewhere before the call
-// is seen: the writer makes a pass after it has said that it is busy.
+// wakeCore has a pass made for what has arrived: by the writer if all is quiet and it has nothing
+// to do, since most passes end with something to write, else by the loop. What was put somewhere
+// before the call is seen: the writer makes a pass after it has said that it is busy, or has the
+// loop make one if there is something to write first.
 func (n *Node) wakeCore() {
 	if n.idle.Load() {
 		n.wakeWriter.give()

@@ -157,7 +157,7 @@ type Node struct {
 	soloReader atomic.Bool           // a lone voter that leads: reads need no round
 
 	wakeLoop, wakeWriter, wakeApplier signal
-	idle                              atomic.Bool // the writer waits to be woken
+	idle                              atomic.Bool // the writer is the one to wake for a pass
 
 	applying task.Mutex // guards cfg.Machine and:
 	applier  applier
