@@ -90,7 +90,8 @@ func (m *model) judgeQuorum() {
 	m.say(bad, "no %d of the %d voters can talk: writes have to wait", voters/2+1, voters)
 }
 
-// mend begins to watch the members that were cut off from the leader and are no longer.
+// mend begins to watch the members that were cut off from the leader and are no longer, also those
+// that miss nothing by what was heard last: the leader may have applied more since.
 func (m *model) mend(before map[pair]bool) {
 	leader := m.row(m.leader)
 	if leader == nil {
@@ -98,8 +99,7 @@ func (m *model) mend(before map[pair]bool) {
 	}
 	for _, r := range m.rows {
 		was := before[pair{r.name, leader.name}] || before[pair{leader.name, r.name}]
-		if was && r != leader && m.talk(r, leader) && r.catch == nil &&
-			r.status.applied < leader.status.applied {
+		if was && r != leader && m.talk(r, leader) && r.catch == nil {
 			m.await(r)
 		}
 	}

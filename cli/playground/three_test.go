@@ -22,7 +22,7 @@ func TestThreeMembers(t *testing.T) {
 	r.expect(`leads in term \d+, .* after ` + second + " was cut off")
 	r.expect("== .*" + second + " cut off")
 	r.say("heal")
-	r.expect(second + " has caught up")
+	r.expect(second + " has caught up|" + second + " is back")
 
 	follower := r.follower()
 	r.say("pause %s", follower)
