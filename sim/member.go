@@ -39,6 +39,7 @@ type member struct {
 	rate    float64       // of the clock; 1 is right
 
 	began        bool // it was ready once
+	rejoining    bool // somebody asks for it who the members are
 	paused       bool // the process is stopped (SIGSTOP)
 	waking       bool
 	wake         time.Duration // when the next timer fires, simulated

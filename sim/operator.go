@@ -142,12 +142,19 @@ func (m *member) join(all []raftmember.Member) {
 	m.initial = strings.Join(initial, ",")
 }
 
-// rejoin tells a machine that could not begin who the members are now.
+// rejoin tells a machine that could not begin who the members are now. Until somebody serves who
+// can say it, the machine is started as it was, as by its supervisor: perhaps it only reached
+// nobody, and the quorum may lack just this one.
 func (n *nemesis) rejoin(m *member) {
 	rng := stream(n.s.opts.Seed, uint64(60_000+n.s.Stats.Starts))
+	n.s.after(between(rng, 100*time.Millisecond, time.Second), m.start)
+	if m.rejoining {
+		return
+	}
+	m.rejoining = true
 	n.busy++
 	n.s.clients.Go("member list", func() {
-		defer func() { n.busy-- }()
+		defer func() { n.busy--; m.rejoining = false }()
 		v, ok := n.insist(rng, "member list", func(ctx context.Context, _ *life, b v3.Backend) (
 			any, error,
 		) {
@@ -159,7 +166,10 @@ func (n *nemesis) rejoin(m *member) {
 		})
 		all, _ := v.([]raftmember.Member)
 		if !ok || m.among(all) == nil {
-			m.gone = ok
+			if ok {
+				m.gone = true
+				m.kill()
+			}
 			return
 		}
 		m.join(all)
