@@ -43,17 +43,22 @@ func resolve(peerURL string) (address, error) {
 	return a, nil
 }
 
+// dialSystem is the default of Options.Dial.
+func (o Options) dialSystem(ctx context.Context, network, address string) (net.Conn, error) {
+	var d net.Dialer
+	if network == "tcp" {
+		d.LocalAddr = o.LocalAddr
+	}
+	return d.DialContext(ctx, network, address)
+}
+
 // dial connects and does the TLS handshake; ctx bounds both.
 func (t *Transport) dial(ctx context.Context, a address) (net.Conn, error) {
 	if a.secure && t.opts.TLS == nil {
 		return nil, fmt.Errorf("%s wants TLS, and no peer certificates are configured "+
 			"(--peer-cert-file, --peer-trusted-ca-file)", a.addr)
 	}
-	var d net.Dialer
-	if a.network == "tcp" {
-		d.LocalAddr = t.opts.LocalAddr
-	}
-	conn, err := d.DialContext(ctx, a.network, a.addr)
+	conn, err := t.opts.Dial(ctx, a.network, a.addr)
 	if err != nil || !a.secure {
 		return conn, err
 	}

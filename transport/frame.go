@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -16,12 +17,13 @@ import (
 
 // The form of frames.
 const (
-	frameHead        = 8
+	frameHead        = 12
 	maxFrameBytes    = 64 << 20         // of the payload
 	maxFrameMessages = maxQueueMessages // in one payload
 	readStep         = 1 << 20          // memory is taken as the bytes come
 	keptBuffer       = 4 << 20          // a larger buffer is not kept for the next frame
 	controlBytes     = 10               // payload of a ping or pong
+	unasked          = math.MaxInt64    // the stamp of a pong that no ping has asked for
 )
 
 // errDamaged begins the text of every error about a frame that is none.
@@ -50,6 +52,7 @@ func sealFrame(b []byte, start int) {
 	payload := b[start+frameHead:]
 	binary.LittleEndian.PutUint32(b[start:], uint32(len(payload)))
 	binary.LittleEndian.PutUint32(b[start+4:], crc32.Checksum(payload, castagnoli))
+	binary.LittleEndian.PutUint32(b[start+8:], crc32.Checksum(b[start:start+8], castagnoli))
 }
 
 // appendMessages appends a frame with the messages of a batch; it is not empty.
@@ -100,6 +103,9 @@ func (f *frameReader) next() (payload []byte, bytes int, err error) {
 	if _, err := io.ReadFull(f.r, head[:]); err != nil {
 		return nil, 0, err
 	}
+	if err := compare(head[8:], head[:8]); err != nil { // or a wrong length swallows what follows
+		return nil, 0, err
+	}
 	length := int(binary.LittleEndian.Uint32(head[:]))
 	if length == 0 || length > maxFrameBytes {
 		return nil, 0, fmt.Errorf("%w: a length of %d bytes; 1 to %d are allowed", errDamaged,
@@ -120,12 +126,19 @@ func (f *frameReader) next() (payload []byte, bytes int, err error) {
 			return nil, 0, err
 		}
 	}
-	want, got := binary.LittleEndian.Uint32(head[4:]), crc32.Checksum(f.buf, castagnoli)
-	if want != got {
-		return nil, 0, fmt.Errorf("%w: a checksum of %08x, %08x was announced", errDamaged, got,
-			want)
+	if err := compare(head[4:], f.buf); err != nil {
+		return nil, 0, err
 	}
 	return f.buf, frameHead + length, nil
+}
+
+// compare holds bytes against the checksum that was announced for them.
+func compare(announced, b []byte) error {
+	want, got := binary.LittleEndian.Uint32(announced), crc32.Checksum(b, castagnoli)
+	if want != got {
+		return fmt.Errorf("%w: a checksum of %08x, %08x was announced", errDamaged, got, want)
+	}
+	return nil
 }
 
 // parse decodes a payload. The messages do not share its memory.

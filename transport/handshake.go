@@ -17,8 +17,8 @@ const Prefix = "/cairn/stream/"
 
 // The levels of the protocol that this version speaks; both sides use the highest common one.
 const (
-	minLevel = 1
-	maxLevel = 1
+	minLevel = 2
+	maxLevel = 2
 )
 
 // Words of the handshake.

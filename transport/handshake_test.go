@@ -35,7 +35,7 @@ func TestRefusals(t *testing.T) {
 		{"no sender", 4, map[string]string{headerFrom: "zz"}, 412, "another member"},
 		{"itself", 2, nil, 412, "another member"},
 		{"nobody", 0, nil, 412, "another member"},
-		{"newer level", 5, map[string]string{headerLevel: "2-3"}, 412, "no common protocol level"},
+		{"newer level", 5, map[string]string{headerLevel: "3-4"}, 412, "no common protocol level"},
 		{"no level", 6, map[string]string{headerLevel: "x"}, 412, "no common protocol level"},
 		{"no upgrade", 7, map[string]string{"Upgrade": "h2c"}, 426, "cairn-raft"},
 		{"a good one", 8, map[string]string{headerLevel: "1-9"}, 101, ""},
@@ -85,9 +85,9 @@ func TestRefused(t *testing.T) {
 		"no end": {fake(head + strings.Repeat("X: y\r\n", maxAnswerBytes)),
 			"no answer to the handshake"},
 		"bare 101":      {fake(head + "\r\n"), "cluster ID mismatch"},
-		"wrong cluster": {fake(ids("c2", "2", "1", "1-1")), "cluster ID mismatch"},
-		"wrong sender":  {fake(ids("c1", "4", "1", "1-1")), "4 answered for 2"},
-		"wrong level":   {fake(ids("c1", "2", "1", "2-2")), "no common protocol level"},
+		"wrong cluster": {fake(ids("c2", "2", "1", "2-2")), "cluster ID mismatch"},
+		"wrong sender":  {fake(ids("c1", "4", "1", "2-2")), "4 answered for 2"},
+		"wrong level":   {fake(ids("c1", "2", "1", "1-1")), "no common protocol level"},
 		"404": {fake("HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope"),
 			"404 Not Found: nope"},
 		"410 of a stranger": {fake("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"), "410 Gone"},
@@ -143,8 +143,9 @@ func TestRemoved(t *testing.T) {
 // closed with a line that says why.
 func TestDamagedStream(t *testing.T) {
 	for name, c := range map[string]struct{ bad, log string }{
-		"checksum": {"\x01\x00\x00\x00\xff\xff\xff\xff\x00", "damaged frame: a checksum of"},
-		"length":   {"\xff\xff\xff\xff\xff\xff\xff\xff", "damaged frame: a length of 4294967295"},
+		"head":     {strings.Repeat("\xff", frameHead), "damaged frame: a checksum of"},
+		"checksum": {string(headOf(1)) + "x", "damaged frame: a checksum of"},
+		"length":   {string(headOf(1<<32 - 1)), "damaged frame: a length of 4294967295"},
 		"payload":  {"", "damaged frame: 5000 messages"},
 	} {
 		t.Run(name, func(t *testing.T) {

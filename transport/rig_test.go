@@ -294,7 +294,7 @@ func dialRaw(t testing.TB, to *member, id uint64, k kind, headers map[string]str
 	t.Cleanup(func() { _ = conn.Close() })
 	h := map[string]string{"Upgrade": protocol, "Connection": "Upgrade",
 		headerCluster: formatID(testCluster), headerFrom: formatID(id), headerTo: formatID(to.id),
-		headerVersion: "3.6.0", headerLevel: "1-1"}
+		headerVersion: "3.6.0", headerLevel: "2-2"}
 	for name, value := range headers {
 		h[name] = value
 	}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -68,11 +69,18 @@ type timedReader struct {
 	r    io.Reader
 	conn net.Conn
 	t    *Transport
+	// before, if there, is called before each read, with the time.
+	before func(now time.Time) error
 }
 
 func (r *timedReader) Read(b []byte) (int, error) {
-	deadline := r.t.opts.Clock.Now().Add(r.t.opts.ReadTimeout)
-	if err := r.conn.SetReadDeadline(deadline); err != nil {
+	now := r.t.opts.Clock.Now()
+	if r.before != nil {
+		if err := r.before(now); err != nil {
+			return 0, err
+		}
+	}
+	if err := r.conn.SetReadDeadline(now.Add(r.t.opts.ReadTimeout)); err != nil {
 		return 0, err
 	}
 	return r.r.Read(b)
@@ -244,9 +252,22 @@ func (t *Transport) reply(conn net.Conn, b []byte) error {
 
 // read delivers messages and answers pings until the connection ends.
 func (t *Transport) read(conn net.Conn, in *incoming) error {
-	r := bufio.NewReaderSize(&timedReader{conn, conn, t}, incomingBuffer)
-	frames := frameReader{r: r}
 	var answer []byte
+	answered := t.opts.Clock.Now()
+	say := func(stamp uint64) error {
+		answered = t.opts.Clock.Now()
+		answer = appendControl(answer[:0], pong, stamp)
+		return t.reply(conn, answer)
+	}
+	// While a long frame comes over a slow link no ping does.
+	alive := func(now time.Time) error {
+		if now.Sub(answered) < t.opts.ReadTimeout/2 {
+			return nil
+		}
+		return say(unasked)
+	}
+	r := bufio.NewReaderSize(&timedReader{conn, conn, t, alive}, incomingBuffer)
+	frames := frameReader{r: r}
 	for {
 		payload, bytes, err := frames.next()
 		if err != nil {
@@ -262,8 +283,7 @@ func (t *Transport) read(conn net.Conn, in *incoming) error {
 			p.receivedMessages.Add(uint64(len(c.messages)))
 		}
 		if c.control == ping {
-			answer = appendControl(answer[:0], pong, c.stamp)
-			if err := t.reply(conn, answer); err != nil {
+			if err := say(c.stamp); err != nil {
 				return err
 			}
 		}

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// writePiece is how much is given to the system at once: WriteTimeout is for each piece.
-const writePiece = 512 << 10
+// writePiece is how much is given to the system at once: WriteTimeout is for each piece, so that a
+// link of 26 KiB/s has its time.
+const writePiece = 128 << 10
 
 // errMoved ends a stream whose URL is no longer the peer's.
 var errMoved = errors.New("the peer's URLs changed")
@@ -248,7 +249,7 @@ func (s *stream) appendPing(b []byte) []byte {
 // listen reads the pongs until the connection ends, and returns why.
 func (s *stream) listen(l *link) error {
 	t := s.p.t
-	l.r = bufio.NewReader(&timedReader{l.r, l.conn, t})
+	l.r = bufio.NewReader(&timedReader{r: l.r, conn: l.conn, t: t})
 	frames := frameReader{r: l.r}
 	for {
 		payload, _, err := frames.next()

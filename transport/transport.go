@@ -16,7 +16,7 @@
 //	X-Server-From: 8211f1d0f64f3269         X-Server-From: 91bc3c398fb3c146
 //	X-Server-To: 91bc3c398fb3c146           X-Server-To: 8211f1d0f64f3269
 //	X-Server-Version: 3.7.0                 X-Server-Version: 3.7.0
-//	X-Cairn-Level: 1-1                      X-Cairn-Level: 1-1
+//	X-Cairn-Level: 2-2                      X-Cairn-Level: 2-2
 //	X-PeerURLs: http://10.0.0.1:2380        X-PeerURLs: http://10.0.0.2:2380
 //
 // Both sides speak the highest level that both know. A stream is refused with 412 if the clusters
@@ -26,16 +26,18 @@
 //
 // After the handshake both directions are frames, little-endian:
 //
-//	+------------------+--------------------+------------------------------------------+
-//	| length (4 bytes) | CRC-32C (4 bytes)  | payload: length bytes, at most 64 MiB    |
-//	+------------------+--------------------+------------------------------------------+
+//	+----------+-----------------+---------------------+---------------------------------+
+//	| length   | CRC-32C of the  | CRC-32C of these    | payload: length bytes, at most  |
+//	| (4 bytes)| payload (4)     | eight bytes (4)     | 64 MiB                          |
+//	+----------+-----------------+---------------------+---------------------------------+
 //	payload of messages: varint count >= 1, then for each: varint size, raftpb.Message
 //	payload of a ping:   0, 1, 8 bytes that the pong repeats
 //	payload of a pong:   0, 2, 8 bytes
 //
-// The dialling side sends messages and pings, the other one pongs. A ping goes each second; a side
-// that hears nothing for ReadTimeout closes the connection. So does one that gets a frame that does
-// not check: what comes after it cannot be trusted.
+// The dialling side sends messages and pings, the other one pongs. A ping goes each second, and
+// while a frame takes long to come, pongs that nobody asked for go (their bytes are 2^63-1), for no
+// ping can; a side that hears nothing for ReadTimeout closes the connection. So does one that gets
+// a frame that does not check: what comes after it cannot be trusted.
 //
 // # Loss
 //
@@ -73,6 +75,9 @@ const (
 	maxGuests          = 16                     // see Transport.welcome
 )
 
+// Dialler makes a connection: network is "tcp" or "unix". ctx bounds the dialling alone.
+type Dialler func(ctx context.Context, network, address string) (net.Conn, error)
+
 // Options of a transport. Functions may be nil.
 type Options struct {
 	Cluster, Local uint64 // ids; 0 in a transport that is for Get alone
@@ -84,9 +89,10 @@ type Options struct {
 	// protocol are set by the transport. nil: such URLs cannot be dialled.
 	TLS          func() (*tls.Config, error)
 	LocalAddr    net.Addr      // *net.TCPAddr to dial from; nil is the system's choice
+	Dial         Dialler       // of connections, before TLS; nil is the system's
 	DialTimeout  time.Duration // of dialling and handshake together; 0 is 2 s
 	ReadTimeout  time.Duration // a stream that is silent for so long is closed; 0 is 5 s
-	WriteTimeout time.Duration // for a piece of 512 KiB; 0 is 5 s
+	WriteTimeout time.Duration // for a piece of 128 KiB; 0 is 5 s
 
 	Clock clock.Clock
 	Log   *slog.Logger
@@ -131,6 +137,9 @@ func New(o Options) *Transport {
 	setDefault(&o.DialTimeout, defaultDialTimeout)
 	setDefault(&o.ReadTimeout, defaultIdleTimeout)
 	setDefault(&o.WriteTimeout, defaultIdleTimeout)
+	if o.Dial == nil {
+		o.Dial = o.dialSystem
+	}
 	if o.Deliver == nil {
 		o.Deliver = func(uint64, []*raftpb.Message) {}
 	}
