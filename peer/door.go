@@ -10,8 +10,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+	"time"
 
 	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/member"
 )
 
@@ -21,6 +23,11 @@ const (
 	MaxRenewals = 4096
 	// maxBodyBytes bounds the other requests' bodies.
 	maxBodyBytes = 1 << 20
+	// sendPiece is how much of a snapshot goes to the system at once, and sendStall for how long
+	// the receiver may take nothing of it: one that has lost power would hold what it is sent from
+	// for the quarter of an hour that TCP takes to notice.
+	sendPiece = 64 << 10
+	sendStall = 10 * time.Second
 )
 
 // Backend is the member as its peers see it. All methods are safe for concurrent use; their
@@ -86,12 +93,13 @@ const (
 // door answers peers.
 type door struct {
 	backend Backend
+	clk     clock.Clock
 	log     *slog.Logger
 }
 
 // Handler serves peers' requests.
-func Handler(b Backend, log *slog.Logger) http.Handler {
-	d := &door{b, log}
+func Handler(b Backend, clk clock.Clock, log *slog.Logger) http.Handler {
+	d := &door{b, clk, log}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /members", d.members)
 	mux.HandleFunc("POST /members/promote/{id}", d.promote)
@@ -183,7 +191,7 @@ func (d *door) snapshot(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	out := &counted{w: w}
+	out := &sending{w, http.NewResponseController(w), d.clk, 0}
 	to, err := strconv.ParseUint(r.Header.Get("X-Server-From"), 16, 64)
 	if err != nil {
 		http.Error(w, "X-Server-From names no member: "+err.Error(), http.StatusBadRequest)
@@ -202,16 +210,26 @@ func (d *door) snapshot(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// counted counts what was written.
-type counted struct {
-	w io.Writer
-	n int64
+// sending is an answer that is written as long as its receiver takes it.
+type sending struct {
+	w    io.Writer
+	conn *http.ResponseController
+	clk  clock.Clock
+	n    int64 // bytes that were written
 }
 
-func (c *counted) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+func (s *sending) Write(p []byte) (written int, err error) {
+	for written < len(p) && err == nil {
+		err = s.conn.SetWriteDeadline(s.clk.Now().Add(sendStall)) // http.Server ends it again
+		if err != nil {
+			break
+		}
+		var n int
+		n, err = s.w.Write(p[written:min(len(p), written+sendPiece)])
+		written += n
+	}
+	s.n += int64(written)
+	return written, err
 }
 
 func decode(w http.ResponseWriter, r *http.Request, into any) bool {

@@ -23,7 +23,8 @@ type fake struct {
 	members  []member.Member
 	err      error
 	snapshot string
-	cut      bool // the snapshot breaks off
+	cut      bool       // the snapshot breaks off
+	sent     chan error // if there, how sending one has ended
 	asked    []any
 }
 
@@ -63,7 +64,10 @@ func (f *fake) HashKV(_ context.Context, rev int64) (HashKV, error) {
 
 func (f *fake) SendSnapshot(
 	_ context.Context, _ cairn.MemberID, w io.Writer, request []byte,
-) error {
+) (err error) {
+	if f.sent != nil {
+		defer func() { f.sent <- err }()
+	}
 	if f.err != nil && !f.cut {
 		return f.err
 	}
@@ -77,7 +81,7 @@ func (f *fake) SendSnapshot(
 func ask(t *testing.T, f *fake, cluster uint64) (Client, string) {
 	t.Helper()
 	quiet := slog.New(slog.DiscardHandler)
-	server := httptest.NewServer(Handler(f, quiet))
+	server := httptest.NewServer(Handler(f, clock.Real(), quiet))
 	t.Cleanup(server.Close)
 	tr := transport.New(transport.Options{
 		Cluster: cluster, Local: 1, Version: "3.7.3", Clock: clock.Real(), Log: quiet,

@@ -167,7 +167,7 @@ func (b peerBackend) HashKV(ctx context.Context, rev int64) (peer.HashKV, error)
 // peerHandler serves the peer port.
 func (s *Server) peerHandler(o ops.Options) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/", s.peerCalls.serve(peer.Handler(peerBackend{s.back}, s.logger)))
+	mux.Handle("/", s.peerCalls.serve(peer.Handler(peerBackend{s.back}, s.clk, s.logger)))
 	if t, ok := s.cluster.transport.(*transport.Transport); ok {
 		mux.Handle(transport.Prefix, t.Handler())
 	}

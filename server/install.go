@@ -170,22 +170,34 @@ func (i *installer) image() (*state.Image, error) {
 func (i *installer) receive(
 	ctx context.Context, from cairn.MemberID, have snapshot.Have,
 ) (bytes int64, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errStalled) {
+			err = fmt.Errorf("member %x: %w", from, errStalled)
+		}
+	}()
+	in := &watchedReader{}
+	// From the question on: who is asked may hang before it answers at all.
+	i.s.background("stall", func(context.Context) {
+		in.watch(ctx, i.s, func() { cancel(errStalled) })
+	})
 	body, err := i.s.cluster.client.Snapshot(ctx, from, have.AppendTo(nil))
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	in := &watchedReader{r: body}
-	i.s.background("stall", func(context.Context) { in.watch(ctx, i.s, cancel) })
+	in.r = body
 	err = i.incoming.Receive(ctx, in)
 	return in.total(), err
 }
 
+// errStalled ends a transfer that does not go on.
+var errStalled = fmt.Errorf("nothing came for %v", stallTime)
+
 // watchedReader counts what is read and gives up when nothing comes.
 type watchedReader struct {
-	r  io.Reader
+	r  io.Reader  // the reading task's
 	mu sync.Mutex // guards n
 	n  int64
 }

@@ -145,7 +145,7 @@ func start(
 	if s.doors != nil {
 		s.doors.servePeers(s)
 	} else if s.sys.servePeers != nil {
-		s.sys.servePeers(s.peerCalls.serve(peer.Handler(peerBackend{s.back}, s.logger)))
+		s.sys.servePeers(s.peerCalls.serve(peer.Handler(peerBackend{s.back}, s.clk, s.logger)))
 	}
 	s.startBackground()
 	if err := s.publish(ctx); err != nil {

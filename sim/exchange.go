@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
+	"time"
 
 	"github.com/cairnkv/cairn/transport"
 )
@@ -35,9 +37,11 @@ type exchange struct {
 	closed   bool // nobody reads any more
 
 	// The answering side:
-	head   http.Header
-	wrote  int // its status
-	broken bool
+	head    http.Header
+	wrote   int // its status
+	broken  bool
+	until   time.Time // when a write fails that waits; zero: never
+	untaken int       // bytes that the system keeps for nobody
 }
 
 // Do implements peer.Doer.
@@ -92,10 +96,10 @@ func (e *endpoint) ask(
 	}, nil
 }
 
-// lose breaks the connection; its sides notice it later.
+// lose breaks the connection; its sides notice it much later.
 func (x *exchange) lose() {
 	x.broken = true
-	x.from.m.sim.after(silence, func() { x.fail(errReset) })
+	x.from.m.sim.after(keepAliveTime, func() { x.fail(errReset) })
 }
 
 // fail tells the asking side.
@@ -123,7 +127,11 @@ func (x *exchange) serve(to *member, r transport.Request) {
 	}
 	req.Header.Set("X-Server-From", strconv.FormatUint(x.from.m.id, 16))
 	l.pending = append(l.pending, func() {
-		s.after(detection, func() { x.fail(errReset) })
+		after := detection
+		if l.powerless {
+			after = keepAliveTime
+		}
+		s.after(after, func() { x.fail(errReset) })
 	})
 	l.Go("request "+r.Path, func() {
 		defer x.cancel()
@@ -151,12 +159,37 @@ func (x *exchange) Flush() {}
 
 // Write implements http.ResponseWriter.
 func (x *exchange) Write(p []byte) (int, error) {
-	if x.broken || x.closed || x.from.dead {
+	if silent := x.broken || x.from.powerless; silent && !x.closed {
+		if x.untaken += len(p); x.untaken > socketBuffer {
+			return 0, x.hang()
+		}
+		return len(p), nil
+	}
+	if x.closed || x.from.dead {
 		return 0, errReset
 	}
 	x.crowd()
 	x.flush(bytes.Clone(p), false)
 	return len(p), nil
+}
+
+// hang is a write that nobody takes.
+func (x *exchange) hang() error {
+	clk := x.to.m.clock
+	wait := retransmitTime
+	if !x.until.IsZero() {
+		wait = x.until.Sub(clk.Now())
+	}
+	t := clk.NewTimer(max(wait, time.Nanosecond))
+	defer t.Stop()
+	x.to.on().Wait(t.C(), x.ctx.Done())
+	return os.ErrDeadlineExceeded
+}
+
+// SetWriteDeadline is for http.ResponseController.
+func (x *exchange) SetWriteDeadline(t time.Time) error {
+	x.until = t
+	return nil
 }
 
 // crowd lets the answering side wait now and then until the connection takes more, while the rest

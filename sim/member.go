@@ -77,6 +77,8 @@ type life struct {
 	ready   time.Duration
 	// shown is the revision that the watch inside this life has not shown yet.
 	shown int64
+	// powerless: its machine has lost power, and nobody is told.
+	powerless bool
 	// stopping: an operator has asked it to stop.
 	stopping bool
 }
@@ -261,6 +263,7 @@ func (m *member) kill() {
 // powerLoss ends the machine: what was not synced is lost in part.
 func (m *member) powerLoss() {
 	if m.life != nil {
+		m.life.powerless = true
 		m.stop(m.mem.CrashClone(m.sim.diskRNG))
 	} else {
 		m.mem = m.mem.CrashClone(m.sim.diskRNG)

@@ -19,6 +19,13 @@ const (
 	// silence is how long a connection may be silent before it counts as broken; transport's
 	// streams ping each second.
 	silence = 5 * time.Second
+	// keepAliveTime is how long it takes the system to notice that nobody is there any more on a
+	// connection on which only an answer is waited for (Go: ten probes, 15 s apart).
+	keepAliveTime = 150 * time.Second
+	// socketBuffer is how much the system takes before a write waits; small, as states are here.
+	socketBuffer = 4 << 10
+	// retransmitTime is how long the system repeats what nobody takes (Linux: tcp_retries2).
+	retransmitTime = 15 * time.Minute
 	// detection is after how long the loss of a connection is noticed.
 	detection = 20 * time.Millisecond
 )
