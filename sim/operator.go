@@ -85,6 +85,9 @@ func (n *nemesis) add(rng *rand.Rand, learner bool) {
 	s := n.s
 	m := s.newMember()
 	m.existing = true
+	if !learner && n.votersLeft() == 1 {
+		n.startAhead(m)
+	}
 	v, ok := n.insist(rng, "member add", func(ctx context.Context, _ *life, b v3.Backend) (
 		any, error,
 	) {
@@ -95,7 +98,9 @@ func (n *nemesis) add(rng *rand.Rand, learner bool) {
 		_, all, err := b.AddMember(ctx, []string{m.url}, learner)
 		return all, err
 	})
+	m.rejoining = false
 	if !ok {
+		m.kill()
 		m.gone = true // perhaps it was added after all, and never starts
 		n.forget(rng, m)
 		return
@@ -112,6 +117,18 @@ func (n *nemesis) add(rng *rand.Rand, learner bool) {
 		}
 		return all, err
 	})
+}
+
+// startAhead starts a second member before it is one, and again until it is: a cluster of one that
+// has taken it serves only with its vote, and if the answer is lost it cannot say so.
+func (n *nemesis) startAhead(m *member) {
+	initial := []string{m.name + "=" + m.url}
+	for _, o := range n.s.living() {
+		initial = append(initial, o.name+"="+o.url)
+	}
+	m.initial = strings.Join(initial, ",")
+	m.rejoining = true // nobody needs to ask for it
+	m.start()
 }
 
 // among is the member as the cluster knows it.
