@@ -160,6 +160,7 @@ func (m *member) start() {
 	l.disk = &disk{l, m.mem}
 	m.life, m.paused, m.startFailure = l, false, nil
 	l.Go("main", l.main)
+	m.sim.after(knockEvery, l.knock)
 	m.touch()
 }
 

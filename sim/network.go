@@ -26,6 +26,8 @@ const (
 	socketBuffer = 4 << 10
 	// retransmitTime is how long the system repeats what nobody takes (Linux: tcp_retries2).
 	retransmitTime = 15 * time.Minute
+	// knockEvery is the time between two attempts to be connected.
+	knockEvery = time.Second
 	// detection is after how long the loss of a connection is noticed.
 	detection = 20 * time.Millisecond
 )
@@ -196,6 +198,34 @@ func (m *member) deliver(from *member, bytes []byte) {
 	c.last = now
 	s.logf("%s>%s %v", from.name, m.name, briefly(&message))
 	l.opts.Deliver(from.id, []*raftpb.Message{&message})
+	l.touch()
+}
+
+// knock dials those that the member knows, as transport does until it is connected, whether there
+// is something to say or not: that it was removed it hears at the door.
+func (l *life) knock() {
+	m := l.m
+	if m.life != l {
+		return
+	}
+	s := m.sim
+	s.after(knockEvery, l.knock)
+	for _, to := range s.members {
+		if m.paused || !l.peers[to.id] || s.net.cut[link{m.index, to.index}] {
+			continue
+		}
+		s.after(2*usualLatency, func() { l.hear(to) })
+	}
+}
+
+// hear is another member's answer to a knock.
+func (l *life) hear(of *member) {
+	m, o := l.m, of.life
+	if m.life != l || o == nil || of.paused || o.opts.IsRemoved == nil || l.opts.Removed == nil ||
+		m.sim.net.cut[link{of.index, m.index}] || !o.opts.IsRemoved(m.id) {
+		return
+	}
+	l.opts.Removed()
 	l.touch()
 }
 

@@ -34,10 +34,10 @@ var aims = map[mutate.Bug]string{
 // from are the seeds to begin with for bugs that are found seldom: near one that shows them.
 var from = map[mutate.Bug]uint64{
 	mutate.VoteUnsynced:      20,
-	mutate.TruncateEarly:     70,
+	mutate.TruncateEarly:     110,
 	mutate.NoInstallNote:     120,
 	mutate.NoteStays:         35,
-	mutate.InstallKeepsConf:  25,
+	mutate.InstallKeepsConf:  50,
 	mutate.LostTermCheck:     40,
 	mutate.UnknownUnanswered: 20,
 	mutate.CompactUnderViews: 10,

@@ -86,6 +86,13 @@ func snapshotScenarios() []Scenario {
 				"kill": 15, "transfer": 15,
 			})
 		}},
+		{"grow", "a cluster of one or two grows and shrinks", func(o *Options) {
+			o.Members = pick(stream(o.Seed, 8), []int{1, 1, 2})
+			faults(o, map[string]float64{
+				"member added": 15, "member removed": 8, "member replaced": 8, "isolation": 15,
+				"kill": 10, "power failure": 15, "pause": 5, "power failure after a vote": 5,
+			})
+		}},
 		{"versions", "members go back to older versions, alarms are raised, and all start anew",
 			func(o *Options) {
 				o.Members, o.SnapshotCount = 3, 30
