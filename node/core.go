@@ -55,8 +55,9 @@ const (
 	maxUncommittedBytes = 256 << 20
 	// maxInflightMessages bounds the messages under way to one peer (etcd: 512).
 	maxInflightMessages = 512
-	// maxInflightBytes bounds the entries in them: what a slow peer may keep in memory here.
-	maxInflightBytes = 64 << 20
+	// maxInflightBytes bounds the entries in them: what a slow peer may keep in memory here. It is
+	// less than a queue of package transport takes, or what that drops is sent again and again.
+	maxInflightBytes = 24 << 20
 )
 
 // NewCore makes a core.

@@ -228,6 +228,9 @@ func (s *sending) Write(p []byte) (written int, err error) {
 		n, err = s.w.Write(p[written:min(len(p), written+sendPiece)])
 		written += n
 	}
+	if err == nil { // a small frame shows the receiver that it goes on
+		err = s.conn.Flush()
+	}
 	s.n += int64(written)
 	return written, err
 }

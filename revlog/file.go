@@ -67,6 +67,9 @@ func (f *file) remaining() int64 {
 	return max(f.recordBytes()-f.deadPuts.Load()-f.deadTombs.Load(), 0)
 }
 
+// staying is the most that a rewrite keeps: dead tombstones may have to stay.
+func (f *file) staying() int64 { return max(f.recordBytes()-f.deadPuts.Load(), 0) }
+
 func (f *file) corrupt(off int64, reason string) error {
 	return &CorruptError{File: f.path, Offset: off, Reason: reason}
 }

@@ -98,7 +98,11 @@ func (j *job) start(l *Log) error {
 	for _, f := range j.in {
 		id.gen = max(id.gen, f.id.gen+1)
 		bytes += f.recordBytes()
-		remaining += f.remaining()
+		if f.last.Main <= j.limit { // no tombstone has to stay
+			remaining += f.remaining()
+		} else {
+			remaining += f.staying()
+		}
 	}
 	fileBytes := min(bytes, MaxSegmentBytes) + footerRoom(bytes)
 	temp := l.path(strings.TrimSuffix(id.name(), segSuffix) + tempSuffix)

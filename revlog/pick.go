@@ -101,15 +101,15 @@ func (s *survey) best() (from, to int) {
 // merged anyway.
 func (s *survey) extend(i int) (from, to int) {
 	from, to = i, i+1
-	sum := s.files[i].remaining()
+	sum := s.files[i].staying()
 	most := min(s.segment, s.budget)
 	for to-from < maxGroup {
 		left, right := int64(-1), int64(-1)
 		if from > 0 {
-			left = s.files[from-1].remaining()
+			left = s.files[from-1].staying()
 		}
 		if to < len(s.files) {
-			right = s.files[to].remaining()
+			right = s.files[to].staying()
 		}
 		switch {
 		case left >= 0 && sum+left < most && (right < 0 || left <= right):
@@ -130,7 +130,7 @@ func (s *survey) extend(i int) (from, to int) {
 func (s *survey) smallest() (from, to int) {
 	least := min(s.segment, s.budget)
 	for i := 0; i+1 < len(s.files); i++ {
-		sum := s.files[i].remaining() + s.files[i+1].remaining()
+		sum := s.files[i].staying() + s.files[i+1].staying()
 		if sum < least {
 			least = sum
 			from, to = i, i+2

@@ -76,6 +76,11 @@ func (st *stores) openRecords(s *Server, img *state.Image) (store *mvcc.Store, e
 	if st.damaged, err = st.dir.Repairing(img.Index); err != nil {
 		return nil, err
 	}
+	if st.damaged && s.cfg.ForceNewCluster {
+		return nil, fmt.Errorf("%w: records are missing in %s that were being fetched from other "+
+			"members; --force-new-cluster would lose them for good; restore from a backup, or "+
+			"force the new cluster on another member", datadir.ErrDamaged, st.dir.Root)
+	}
 	records := revlog.Options{
 		SegmentBytes: s.sys.revlogBytes, Rolled: func() { poke(s.prepareDue) },
 	}
@@ -86,7 +91,7 @@ func (st *stores) openRecords(s *Server, img *state.Image) (store *mvcc.Store, e
 	}
 	store, err = st.openStore(img, records)
 	if corrupt := (*revlog.CorruptError)(nil); errors.As(err, &corrupt) &&
-		len(img.Members.List()) > 1 {
+		len(img.Members.List()) > 1 && !s.cfg.ForceNewCluster {
 		s.logger.Error("stored data is damaged; it will be fetched from other members",
 			slog.Any("error", err))
 		if err := st.salvage(img, records); err != nil {
@@ -122,6 +127,9 @@ func (st *stores) forceNewCluster(s *Server) error {
 		return fmt.Errorf("--force-new-cluster: %w", err)
 	}
 	if err := st.machine.Alone(); err != nil {
+		return fmt.Errorf("--force-new-cluster: %w", err)
+	}
+	if err := st.checkProven(); err != nil { // while all is there yet
 		return fmt.Errorf("--force-new-cluster: %w", err)
 	}
 	img := st.machine.Image()

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -356,5 +358,32 @@ func TestRestoreBump(t *testing.T) {
 	defer r.stop(t)
 	if rev := r.stores.machine.Store().Rev(); rev != 1003 {
 		t.Errorf("after a restart the revision is %d", rev)
+	}
+}
+
+// TestForceNewClusterDamaged: a member whose records are being fetched from others does not become
+// a cluster of one without them: they would be gone for good.
+func TestForceNewClusterDamaged(t *testing.T) {
+	fs := vfs.NewMem()
+	r := mustStart(t, smallSystem(fs), crashArgs...)
+	if err := newLoad(r).run(2, 60, 1); err != nil {
+		t.Fatal(err)
+	}
+	r.stop(t)
+	d, err := datadir.Open(fs, "data", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.BeginRepair(math.MaxUint64), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	before := files(t, fs, "data")
+	args := append([]string{"--force-new-cluster"}, crashArgs...)
+	_, err = startRig(smallSystem(fs), args...)
+	if !errors.Is(err, datadir.ErrDamaged) || !strings.Contains(err.Error(), "lose them for good") {
+		t.Errorf("started: %v", err)
+	}
+	if after := files(t, fs, "data"); !slices.Equal(before, after) {
+		t.Errorf("files: %v, before %v", after, before)
 	}
 }

@@ -119,12 +119,14 @@ func (s *Server) deliver(messages []*raftpb.Message) {
 
 // membersChanged runs on the applier, and once at the start.
 func (s *Server) membersChanged() {
+	s.peersMu.Lock() // or an older list could come last
 	members := s.stores.machine.Members()
 	urls := make(map[uint64][]string)
 	for _, m := range members.List() {
 		urls[m.ID] = m.PeerURLs
 	}
 	s.cluster.transport.SetPeers(urls)
+	s.peersMu.Unlock()
 	if members.Removed(s.stores.machine.Local()) {
 		s.noteRemoved()
 	}

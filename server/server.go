@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,6 +65,7 @@ type Server struct {
 
 	cluster   *cluster
 	peerCalls peerCalls
+	peersMu   sync.Mutex                // the order of lists of peers
 	nodeRef   atomic.Pointer[node.Node] // the node, for those that may come before it runs
 	install   *installer
 

@@ -19,6 +19,9 @@ const (
 	// omitBytes is the least payload that a donor is asked for: of a shorter one, the crc that
 	// is sent instead saves nothing.
 	omitBytes = 16
+	// maxScanned is how much is read at most before the receiver hears of it: large versions that
+	// are only named would leave it without a word, and it gives up who is silent for 10 s.
+	maxScanned = 64 << 20
 	// burst is for how long a sender that was held up may send faster than its rate.
 	burst = 100 * time.Millisecond
 )
@@ -40,6 +43,7 @@ type Limits struct {
 	Progress func(bytes int)
 
 	frameBytes int // payload at which a frame is sent; 0: batchBytes. Less in tests
+	scanBytes  int // read at most before the receiver hears of it; 0: maxScanned. Less in tests
 }
 
 // Stats counts what was sent.
@@ -57,6 +61,9 @@ type Stats struct {
 func Send(
 	ctx context.Context, w io.Writer, src Source, have Have, lim Limits,
 ) (Stats, error) {
+	if lim.scanBytes == 0 {
+		lim.scanBytes = maxScanned
+	}
 	if lim.frameBytes == 0 {
 		lim.frameBytes = batchBytes
 	}
@@ -92,11 +99,13 @@ type sender struct {
 	h      Header
 	donors []revlog.Interval // not passed yet
 	frames frameWriter
-	kept   []byte         // of a frame
-	last   cairn.Revision // of the kept ones
-	batch  batch
-	flush  func(payload []byte) error // sends a batch
-	out    record                     // the one in work
+	kept   []byte // of a frame
+	// scanned is how much was read for what is kept.
+	scanned int
+	last    cairn.Revision // of the kept ones
+	batch   batch
+	flush   func(payload []byte) error // sends a batch
+	out     record                     // the one in work
 	tally
 	stats Stats
 	free  time.Time // when the next write is due
@@ -149,7 +158,7 @@ func (s *sender) record(r revlog.Record) error {
 		s.keep(r.Rev)
 		s.kept = mvcc.AppendRevision(s.kept, s.last, r.Rev)
 		s.last = r.Rev
-		if len(s.kept) < s.lim.frameBytes {
+		if s.scanned += len(r.KV); len(s.kept) < s.lim.frameBytes && s.scanned < s.lim.scanBytes {
 			return nil
 		}
 		return s.flushKept()
@@ -177,6 +186,7 @@ func (s *sender) donated(main int64) bool {
 }
 
 func (s *sender) flushKept() error {
+	s.scanned = 0
 	if len(s.kept) == 0 {
 		return nil
 	}

@@ -151,6 +151,10 @@ func checkLevel(s string) error {
 func (t *Transport) shakeHands(conn net.Conn, host string, id uint64, k kind) (
 	*bufio.Reader, greeting, error,
 ) {
+	if strings.Contains(host, ":") { // an address of IPv6; its zone is this machine's alone
+		host, _, _ = strings.Cut(host, "%")
+		host = "[" + host + "]"
+	}
 	path := "http://" + host + Prefix + k.String()
 	req, err := http.NewRequestWithContext(t.ctx, http.MethodGet, path, nil)
 	if err != nil {

@@ -27,6 +27,7 @@ type peer struct {
 
 	mu      sync.Mutex // guards below
 	urls    []string   // the one that worked last comes first
+	told    []string   // what the peer itself said last: this member may have been away
 	up      int        // outgoing streams; 0 to kindCount
 	since   time.Time  // of up == kindCount
 	failure string     // the kind of the failure that was logged last; "" after a success
@@ -53,7 +54,7 @@ func (p *peer) setURLs(urls []string) {
 	p.mu.Lock()
 	same := slices.Equal(slices.Sorted(slices.Values(p.urls)), slices.Sorted(slices.Values(urls)))
 	if !same {
-		p.urls = slices.Clone(urls)
+		p.urls, p.told = slices.Clone(urls), nil
 	}
 	p.mu.Unlock()
 	if same {
@@ -68,7 +69,20 @@ func (p *peer) setURLs(urls []string) {
 func (p *peer) candidates() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.urls)
+	all := slices.Clone(p.urls)
+	for _, u := range p.told {
+		if !slices.Contains(all, u) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
+// hear notes where the peer says that it is; where it is known to be comes first.
+func (p *peer) hear(urls []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.told = slices.Clone(urls)
 }
 
 // has says whether the URL is still one of the peer's, and then prefers it.
@@ -79,7 +93,7 @@ func (p *peer) has(u string) bool {
 	if i > 0 {
 		p.urls[0], p.urls[i] = p.urls[i], p.urls[0]
 	}
-	return i >= 0
+	return i >= 0 || slices.Contains(p.told, u)
 }
 
 // unreachable reports a loss, unless one was reported just now: then it says false.

@@ -9,7 +9,7 @@ import (
 // Bounds of a queue. One message may be larger than maxQueueBytes if it is alone.
 const (
 	maxQueueMessages = 4096
-	maxQueueBytes    = 32 << 20
+	maxQueueBytes    = 32 << 20           // more than node has under way of entries
 	maxMessageBytes  = maxFrameBytes - 64 // so that it fits into a frame
 	maxBatchBytes    = 1 << 20            // of a frame; one larger message is a frame alone
 )

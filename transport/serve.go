@@ -297,8 +297,11 @@ func (t *Transport) read(conn net.Conn, in *incoming) error {
 }
 
 // acceptable says whether raft may see a message: it is from whom it should be and to this member,
-// and none of those that raft sends to itself.
+// and none of those that raft sends to itself. What asks for the leader is handed on by a member
+// that does not lead any more, and names the first sender still.
 func (t *Transport) acceptable(m *raftpb.Message, from uint64) bool {
-	return m.GetFrom() == from && m.GetTo() == t.opts.Local && !raft.IsLocalMsg(m.GetType()) &&
+	handedOn := m.GetType() == raftpb.MsgProp || m.GetType() == raftpb.MsgReadIndex
+	return (m.GetFrom() == from || handedOn) && m.GetTo() == t.opts.Local &&
+		!raft.IsLocalMsg(m.GetType()) &&
 		(m.GetType() != raftpb.MsgSnap || !raft.IsEmptySnap(m.GetSnapshot()))
 }

@@ -115,7 +115,7 @@ func (s *storm) restart(m *node) {
 	if moves {
 		m.mu.Lock()
 		m.hosts++
-		m.host = fmt.Sprintf("10.0.%d.%d:2380", m.hosts, m.id)
+		m.host = hostOf(m.hosts, m.id)
 		m.mu.Unlock()
 	}
 	m.start()
@@ -128,11 +128,19 @@ func (s *storm) restart(m *node) {
 	}
 }
 
+// hostOf is where a member listens after some moves; one of them has IPv6.
+func hostOf(moves int, id uint64) string {
+	if id == 2 {
+		return fmt.Sprintf("[fd00:%d::2]:2380", moves)
+	}
+	return fmt.Sprintf("10.0.%d.%d:2380", moves, id)
+}
+
 // launch starts members that know each other.
 func (s *storm) launch(n int) {
 	for id := range uint64(n) {
 		s.nodes = append(s.nodes, &node{
-			s: s, id: id + 1, host: fmt.Sprintf("10.0.0.%d:2380", id+1),
+			s: s, id: id + 1, host: hostOf(0, id+1),
 			losses: map[uint64][]time.Time{}, forgot: map[uint64][]time.Time{},
 			ends: map[uint64]time.Time{},
 			last: map[flow]uint64{}, newest: map[flow]uint64{}})

@@ -195,10 +195,12 @@ func (t *Transport) Send(messages []*raftpb.Message) {
 
 // kindOf chooses the stream.
 func kindOf(m *raftpb.Message) kind {
-	if m.GetType() == raftpb.MsgApp || len(m.GetEntries()) > 0 || m.GetSnapshot() != nil {
+	switch m.GetType() {
+	case raftpb.MsgApp, raftpb.MsgProp, raftpb.MsgSnap:
 		return bulk
+	default: // those for reads have an entry, too: it is a name
+		return fast
 	}
-	return fast
 }
 
 // SetPeers makes these the peers, with their URLs; this member's own id is ignored. Streams to new
@@ -239,7 +241,11 @@ func (t *Transport) SetPeers(urls map[uint64][]string) {
 // other was added, and can learn of it from nobody else if it cannot answer the one that leads
 // (etcd: AddRemote). It stays a guest until SetPeers names it, and goes when it is removed.
 func (t *Transport) welcome(g greeting) {
-	if t.peer(g.from) != nil || len(g.urls) == 0 {
+	if len(g.urls) == 0 {
+		return
+	}
+	if p := t.peer(g.from); p != nil {
+		p.hear(g.urls)
 		return
 	}
 	t.mu.Lock()

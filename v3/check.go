@@ -1,6 +1,9 @@
 package v3
 
-import "github.com/cairnkv/cairn"
+import (
+	cairn "github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/mvcc/index"
+)
 
 // The checks of requests before they are served or proposed: those of etcd's v3rpc/key.go, in its
 // order, so that of several faults the same one is reported.
@@ -19,6 +22,9 @@ func checkRange(r *cairn.RangeRequest) error {
 func checkPut(r *cairn.PutRequest) error {
 	if len(r.Key) == 0 {
 		return cairn.ErrEmptyKey
+	}
+	if len(r.Key) > index.MaxKeyBytes { // committed, it could not be applied
+		return cairn.ErrRequestTooLarge
 	}
 	if r.IgnoreValue && len(r.Value) != 0 {
 		return cairn.ErrValueProvided

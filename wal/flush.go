@@ -226,7 +226,7 @@ func (w *WAL) Prepare() error {
 	cur := w.segs[len(w.segs)-1]
 	target := cur.end + aheadBytes
 	w.mu.RUnlock()
-	if err := cur.zeroFill(min(target, w.opts.SegmentBytes)); err != nil {
+	if err := cur.zeroFill(w.fs, min(target, w.opts.SegmentBytes)); err != nil {
 		return w.failed(err)
 	}
 	if target <= w.opts.SegmentBytes {
@@ -234,7 +234,7 @@ func (w *WAL) Prepare() error {
 	}
 	next, err := w.prepareNext()
 	if err == nil {
-		err = next.zeroFill(min(target-w.opts.SegmentBytes, w.opts.SegmentBytes))
+		err = next.zeroFill(w.fs, min(target-w.opts.SegmentBytes, w.opts.SegmentBytes))
 	}
 	if err != nil {
 		return w.failed(err)

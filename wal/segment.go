@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strconv"
@@ -79,17 +80,34 @@ func (s *segment) add(index uint64, off int64) {
 var zeroChunk [zeroChunkBytes]byte
 
 // zeroFill writes zeros to [zeroed, target) in chunks, each synced by itself, so that a sync of
-// the owner never meets more than one. A segment that was sealed meanwhile is left alone.
-func (s *segment) zeroFill(target int64) error {
+// the owner never meets more than one. A segment that was sealed meanwhile is left alone. It opens
+// the file for itself: of an error of writing back the system tells each open file once, and the
+// owner must hear of one that has hit its records.
+func (s *segment) zeroFill(fs vfs.FS, target int64) (err error) {
+	f, err := s.reopen(fs, target)
+	if f == nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
 	for {
-		more, err := s.zeroStep(target)
+		more, err := s.zeroStep(f, target)
 		if err != nil || !more {
 			return err
 		}
 	}
 }
 
-func (s *segment) zeroStep(target int64) (more bool, err error) {
+// reopen opens the file once more if there is something to fill.
+func (s *segment) reopen(fs vfs.FS, target int64) (vfs.File, error) {
+	s.fill.Lock()
+	defer s.fill.Unlock()
+	if s.file == nil || s.zeroed.Load() >= target {
+		return nil, nil
+	}
+	return fs.OpenReadWrite(s.path)
+}
+
+func (s *segment) zeroStep(f vfs.File, target int64) (more bool, err error) {
 	s.fill.Lock()
 	defer s.fill.Unlock()
 	at := s.zeroed.Load()
@@ -97,10 +115,10 @@ func (s *segment) zeroStep(target int64) (more bool, err error) {
 	if n <= 0 || s.file == nil {
 		return false, nil
 	}
-	if _, err := s.file.WriteAt(zeroChunk[:n], at); err != nil {
+	if _, err := f.WriteAt(zeroChunk[:n], at); err != nil {
 		return false, err
 	}
-	if err := s.file.SyncData(); err != nil {
+	if err := f.SyncData(); err != nil {
 		return false, &syncError{err}
 	}
 	s.zeroed.Store(at + n)

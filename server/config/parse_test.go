@@ -271,6 +271,7 @@ func TestRefusedValues(t *testing.T) {
 		{"--feature-gates=LeaseCheckpoint=false,LeaseCheckpointPersist=true", 1,
 			"requires enabling feature gate LeaseCheckpoint"},
 		{"--max-request-bytes=0", 1, "--max-request-bytes must be >0"},
+		{"--max-request-bytes=100000000", 1, "--max-request-bytes must be at most 62914560"},
 		{"--config-file=nowhere.yml", 1, "configuration file nowhere.yml: "},
 	} {
 		c.check(t)

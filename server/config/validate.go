@@ -259,12 +259,18 @@ func (c *Config) validateGates() error {
 	return nil
 }
 
+// maxRequestBytes leaves a frame between members (64 MiB) room for what is around a request.
+const maxRequestBytes = 60 << 20
+
 func (c *Config) validateMisc() error {
 	switch {
 	case c.Name == "":
 		return errors.New("--name must not be empty")
 	case c.MaxRequestBytes == 0:
 		return errors.New("--max-request-bytes must be >0 (set to 0)")
+	case c.MaxRequestBytes > maxRequestBytes:
+		return fmt.Errorf("--max-request-bytes must be at most %d (set to %d): what is larger "+
+			"cannot be sent to other members", maxRequestBytes, c.MaxRequestBytes)
 	case c.MaxTxnOps == 0:
 		return errors.New("--max-txn-ops must be >0 (set to 0)")
 	case c.WarningUnaryRequest < 0 || c.WarningApply < 0:

@@ -71,8 +71,9 @@ type Dir struct {
 	wal  string
 	lock []io.Closer
 
-	reserveMu sync.Mutex // guards reserved
-	reserved  bool
+	reserveMu sync.Mutex // guards what follows
+	reserved  int64      // bytes that are kept free; 0: none
+	saved     int64      // bytes of the newest checkpoint
 }
 
 // WAL, Revlog, Checkpoint and Tmp are the directories of the parts.
@@ -326,13 +327,14 @@ func (d *Dir) Load() (img *state.Image, ok bool, err error) {
 	if err != nil || !ok {
 		return nil, false, err
 	}
+	d.saved = int64(len(payload))
 	if img, err = state.DecodeImage(payload); err != nil {
 		return nil, false, fmt.Errorf("checkpoint %016x in %s: %w", index, d.Checkpoint(), err)
 	}
 	return img, true, nil
 }
 
-// reserveBytes is kept free on disk for checkpoints.
+// reserveBytes is kept free on disk for checkpoints at least; twice the newest one if that is more.
 const reserveBytes = 1 << 20
 
 // Reserve takes room that a checkpoint may need when the disk is full; nothing happens while it is
@@ -340,18 +342,19 @@ const reserveBytes = 1 << 20
 func (d *Dir) Reserve() error {
 	d.reserveMu.Lock()
 	defer d.reserveMu.Unlock()
-	if d.reserved {
+	want := max(reserveBytes, 2*d.saved)
+	if d.reserved >= d.saved && d.reserved >= reserveBytes {
 		return nil
 	}
 	f, err := d.FS.Create(d.reserve())
 	if err != nil {
 		return err
 	}
-	err = f.Allocate(reserveBytes)
+	err = f.Allocate(want)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, d.FS.Remove(d.reserve()))
 	}
-	d.reserved = true
+	d.reserved = want
 	return nil
 }
 
@@ -359,7 +362,7 @@ func (d *Dir) Reserve() error {
 func (d *Dir) ReleaseReserve() error {
 	d.reserveMu.Lock()
 	defer d.reserveMu.Unlock()
-	d.reserved = false
+	d.reserved = 0
 	return d.FS.RemoveAll(d.reserve())
 }
 
@@ -367,5 +370,8 @@ func (d *Dir) reserve() string { return filepath.Join(d.Root, "reserve") }
 
 // Save makes an image the newest checkpoint.
 func (d *Dir) Save(index uint64, payload []byte) error {
+	d.reserveMu.Lock()
+	d.saved = int64(len(payload))
+	d.reserveMu.Unlock()
 	return checkpoint.Save(d.FS, d.Checkpoint(), index, payload)
 }

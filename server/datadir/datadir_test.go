@@ -226,6 +226,26 @@ func TestReserve(t *testing.T) {
 	closeDir(t, d)
 }
 
+// TestReserveGrows: of a checkpoint that is larger than what is kept free, twice as much is.
+func TestReserveGrows(t *testing.T) {
+	fs := vfs.NewMem()
+	d := open(t, fs)
+	defer closeDir(t, d)
+	payload := make([]byte, 3*reserveBytes)
+	for i := range uint64(2) {
+		if err := errors.Join(d.Reserve(), d.Save(i+1, payload), d.Reserve()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs.SetCapacity(fs.Used()) // the disk is full but for the reserve
+	if err := d.Save(3, payload); !errors.Is(err, vfs.ErrNoSpace) {
+		t.Fatalf("on a full disk: %v", err)
+	}
+	if err := errors.Join(d.ReleaseReserve(), d.Save(3, payload)); err != nil {
+		t.Fatalf("with the reserve given up: %v", err)
+	}
+}
+
 func TestChecks(t *testing.T) {
 	fs := vfs.NewMem()
 	d := open(t, fs)

@@ -15,6 +15,20 @@ import (
 	"github.com/cairnkv/cairn/wal"
 )
 
+// checkWhole refuses a directory that lacks records, or is about to empty its raft log.
+func (d *Dir) checkWhole(index uint64) error {
+	damaged, err := d.Repairing(index)
+	if err != nil {
+		return err
+	}
+	installed, err := d.Installed(index)
+	if err == nil && (damaged || installed) {
+		err = fmt.Errorf("%w: the member in %s is fetching what it lacks from others; start it "+
+			"and let it get well first", ErrDamaged, d.Root)
+	}
+	return err
+}
+
 // lockPoll is how often a directory that is in use is tried again.
 const lockPoll = 100 * time.Millisecond
 
@@ -37,6 +51,9 @@ func HashKV(
 		return 0, 0, 0, fmt.Errorf("%w in %s: it was never started", ErrMissing, root)
 	}
 	if err := d.CheckWAL(); err != nil {
+		return 0, 0, 0, err
+	}
+	if err := d.checkWhole(img.Index); err != nil {
 		return 0, 0, 0, err
 	}
 	newest, err := revlog.Newest(fs, d.Revlog(), revlog.Options{}, img.Mark)
