@@ -56,7 +56,11 @@ func (w *writer) pos() int64 { return w.start + int64(len(w.tail)) }
 
 // fits says whether a record of that size leaves room for the footer.
 func (w *writer) fits(size int64) bool {
-	footer := (int64(w.entries)+1)*tableEntryBytes + trailerBytes
+	entries := int64(w.entries)
+	if w.pos() >= w.nextAt {
+		entries++ // its own: a rewrite of records that all stay has no room for more
+	}
+	footer := entries*tableEntryBytes + trailerBytes
 	return w.pos()+size+footer <= w.cap && w.pos()+size <= MaxSegmentBytes
 }
 

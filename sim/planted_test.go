@@ -40,7 +40,7 @@ var from = map[mutate.Bug]uint64{
 	mutate.InstallKeepsConf:  50,
 	mutate.LostTermCheck:     40,
 	mutate.UnknownUnanswered: 20,
-	mutate.CompactUnderViews: 10,
+	mutate.CompactUnderViews: 60,
 	mutate.HashComparesAll:   120,
 	mutate.RenewalMixed:      180,
 	mutate.LeaseDenied:       70,
