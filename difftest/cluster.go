@@ -96,18 +96,20 @@ func (c *Cluster) Side(n int) *Side { return c.Sides[max(n, 1)-1] }
 
 // Start starts the first members and returns when all of them serve clients.
 func (c *Cluster) Start(ctx context.Context) error {
-	var errs []error
-	var mu sync.Mutex // guards errs
+	first := c.Sides[:max(c.Sides[0].Server.Config.Members, 1)]
+	statuses, errs := make([]*pb.StatusResponse, len(first)), make([]error, len(first))
 	var wg sync.WaitGroup
-	for i := range max(c.Sides[0].Server.Config.Members, 1) {
-		wg.Go(func() {
-			err := c.Sides[i].Start(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
+	for i, s := range first {
+		wg.Go(func() { statuses[i], errs[i] = s.connect(ctx) })
 	}
 	wg.Wait()
+	for i, s := range first {
+		if errs[i] != nil {
+			errs[i] = fmt.Errorf("side %s: %w", s.Name, errs[i])
+		} else {
+			errs[i] = s.meet(statuses[i].Header)
+		}
+	}
 	return errors.Join(errs...)
 }
 

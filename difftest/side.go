@@ -72,14 +72,20 @@ func (t *ids) setMember(n int, id uint64) {
 
 // Start starts the server and connects to it.
 func (s *Side) Start(ctx context.Context) error {
-	if err := s.Server.Start(ctx); err != nil {
+	status, err := s.connect(ctx)
+	if err != nil {
 		return fmt.Errorf("side %s: %w", s.Name, err)
 	}
-	s.streams = make(map[int]*watchStream)
-	if s.ids == nil {
-		s.ids = newIDs()
-		s.urls[s.Server.PeerURL()], s.urls[s.Server.ClientURL()] = "$peer1", "$client1"
+	return s.meet(status.Header)
+}
+
+// connect starts the server, connects to it and returns its status. It touches nothing that the
+// members of a cluster share, so that several can do it at once.
+func (s *Side) connect(ctx context.Context) (*pb.StatusResponse, error) {
+	if err := s.Server.Start(ctx); err != nil {
+		return nil, err
 	}
+	s.streams = make(map[int]*watchStream)
 	opts := append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage),
@@ -87,19 +93,24 @@ func (s *Side) Start(ctx context.Context) error {
 	}, s.Options...)
 	conn, err := grpc.NewClient("passthrough:///"+s.Server.Endpoint(), opts...)
 	if err != nil {
-		return fmt.Errorf("side %s: %w", s.Name, err)
+		return nil, err
 	}
 	s.conn = conn
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	status, err := pb.NewMaintenanceClient(s.conn).Status(ctx, &pb.StatusRequest{},
+	return pb.NewMaintenanceClient(s.conn).Status(ctx, &pb.StatusRequest{},
 		grpc.WaitForReady(true))
-	if err != nil {
-		return fmt.Errorf("side %s: %w", s.Name, err)
+}
+
+// meet notes the ids of a member that has been connected to.
+func (s *Side) meet(header *pb.ResponseHeader) error {
+	if s.ids == nil {
+		s.ids = newIDs()
+		s.urls[s.Server.PeerURL()], s.urls[s.Server.ClientURL()] = "$peer1", "$client1"
 	}
-	s.clusterID, s.memberID = status.Header.ClusterId, status.Header.MemberId
+	s.clusterID, s.memberID = header.ClusterId, header.MemberId
 	if s.clusterID == 0 || s.memberID == 0 {
-		return fmt.Errorf("side %s: no ids in the header %v", s.Name, status.Header)
+		return fmt.Errorf("side %s: no ids in the header %v", s.Name, header)
 	}
 	if _, known := s.numbers[s.memberID]; !known {
 		s.setMember(max(s.Server.Number, 1), s.memberID)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -95,6 +96,8 @@ type connection struct {
 	m    *member
 	gone chan struct{} // closed when the client has left
 	over bool
+	// header is the highest revision that a header has said.
+	header int64
 }
 
 func newWatcher(s *Sim, number int) *watcher {
@@ -233,13 +236,25 @@ func (c *connection) take(r *pb.WatchResponse, compacted int64) {
 	if c.over || w.conn != c || w.broken != nil {
 		return
 	}
-	if err := w.take(r, compacted); err != nil {
+	if err := cmp.Or(c.goesOn(r), w.take(r, compacted)); err != nil {
 		w.broken = fmt.Errorf("watcher %d: %w", w.number, err)
 		w.s.fail(w.broken)
 	}
 	if r.Canceled {
 		c.end()
 	}
+}
+
+// goesOn checks that the headers' revisions never go back, but in what tells of a compaction, where
+// etcd leaves the revision out.
+func (c *connection) goesOn(r *pb.WatchResponse) error {
+	revision := r.Header.GetRevision()
+	if revision < c.header && r.CompactRevision == 0 {
+		return fmt.Errorf("it was told that the store is at revision %d, and now at %d", c.header,
+			revision)
+	}
+	c.header = max(c.header, revision)
+	return nil
 }
 
 // take adds what a response has. A revision must come whole, but for fragments, and after all

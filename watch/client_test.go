@@ -2,6 +2,7 @@ package watch
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -41,7 +42,8 @@ type seen struct {
 	known int64 // everything up to here has come
 	// floor is the revision in the created response: without a start, no event up to it may come.
 	floor   int64
-	expired bool // canceled by the hub
+	header  int64 // the highest revision of a header
+	expired bool  // canceled by the hub
 }
 
 var testHeader = cairn.Header{ClusterID: 1<<63 + 5, MemberID: 77, Revision: 123456, RaftTerm: 9}
@@ -126,6 +128,9 @@ func (c *client) response(r *pb.WatchResponse) error {
 	if w == nil || w.expired {
 		return fmt.Errorf("response for a watcher that is not there")
 	}
+	if err := w.goesOn(h.Revision); err != nil {
+		return err
+	}
 	if len(r.Events) == 0 {
 		c.notified++
 		if !w.req.Progress {
@@ -152,6 +157,7 @@ func (c *client) onCreated(r *pb.WatchResponse) error {
 		return fmt.Errorf("want id %d", want)
 	}
 	w := &seen{req: req, known: req.StartRevision - 1, floor: r.Header.Revision}
+	w.header = w.floor
 	if req.StartRevision == 0 {
 		w.known = w.floor
 	}
@@ -198,14 +204,14 @@ func (c *client) onCanceled(r *pb.WatchResponse) error {
 		}
 		c.cancels[r.WatchId]--
 		delete(c.watchers, r.WatchId)
-		return nil
+		return w.goesOn(r.Header.Revision)
 	}
 	if w.expired {
 		return fmt.Errorf("expired twice")
 	}
 	w.expired = true
 	if r.CancelReason != "" {
-		return nil
+		return w.goesOn(r.Header.Revision)
 	}
 	if r.Header.Revision != 0 {
 		return fmt.Errorf("etcd's header of a compacted watcher has no revision")
@@ -224,10 +230,20 @@ func (c *client) onProgress(r *pb.WatchResponse) error {
 		if w.expired {
 			return fmt.Errorf("progress with the expired watcher %d", id)
 		}
-		if err := c.caughtUp(w, r.Header.Revision); err != nil {
+		err := cmp.Or(w.goesOn(r.Header.Revision), c.caughtUp(w, r.Header.Revision))
+		if err != nil {
 			return fmt.Errorf("watcher %d: %w", id, err)
 		}
 	}
+	return nil
+}
+
+// goesOn checks that the revisions of the headers that a watcher gets never go back.
+func (w *seen) goesOn(header int64) error {
+	if header < w.header {
+		return fmt.Errorf("the header went back from %d to %d", w.header, header)
+	}
+	w.header = header
 	return nil
 }
 

@@ -174,7 +174,7 @@ func (h *Hub) endGroup(g *group) {
 		h.live.remove(w)
 		w.state = ended
 		w.stream.unsynced++
-		if w.stream.post(canceled(h.rev, w.id, 0, reasonOf(g.err))) {
+		if w.stream.post(canceled(max(h.rev, w.told), w.id, 0, reasonOf(g.err))) {
 			h.wakes = append(h.wakes, w.stream)
 		}
 	}

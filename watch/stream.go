@@ -92,6 +92,7 @@ type watcher struct {
 	ranged     bool
 	flavor
 	startRev int64
+	told     int64 // revision in its confirmation; no later response to it says a lower one
 	fragment bool
 	progress bool
 
@@ -155,7 +156,7 @@ func (s *Stream) create(r *CreateRequest) (wake bool) {
 	w := &watcher{
 		stream: s, id: id, start: start, end: end, ranged: ranged,
 		flavor:   flavor{noPut: r.NoPut, noDelete: r.NoDelete, prevKV: r.PrevKV},
-		startRev: r.StartRevision, fragment: r.Fragment, progress: r.Progress,
+		startRev: r.StartRevision, told: rev, fragment: r.Fragment, progress: r.Progress,
 		next: r.StartRevision,
 	}
 	if w.next == 0 {
@@ -163,6 +164,9 @@ func (s *Stream) create(r *CreateRequest) (wake bool) {
 	}
 	s.watchers[id] = w
 	s.lastStart = max(s.lastStart, w.startRev)
+	if s.asked > 0 {
+		s.askedRev = max(s.askedRev, rev)
+	}
 	if w.progress {
 		w.notified = len(s.notify)
 		s.notify = append(s.notify, w)
@@ -298,7 +302,8 @@ func (s *Stream) tick(now time.Time) (wake bool) {
 	s.due = now.Add(s.interval)
 	rev := s.hub.rev
 	for _, w := range s.notify {
-		if !w.sent.clear() && w.state == synced && w.startRev <= rev && !s.Congested() {
+		if !w.sent.clear() && w.state == synced && max(w.startRev, w.told) <= rev &&
+			!s.Congested() {
 			wake = s.post(progress(rev, w.id)) || wake
 		}
 	}

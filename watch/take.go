@@ -137,7 +137,8 @@ func firstEvent(data []byte) int {
 }
 
 // appendNext appends the next response. Bodies of one watcher that follow each other become one
-// response, with the last one's header, while that is small and fits in room bytes.
+// response, with the last one's header, while that is small and fits in room bytes. The store may
+// be ahead of the hub, and was when the watcher was told a revision that the header does not reach.
 func (s *Stream) appendNext(dst []byte, header *cairn.Header, room int) []byte {
 	t := &s.out
 	it := t.items[t.next]
@@ -159,7 +160,7 @@ func (s *Stream) appendNext(dst []byte, header *cairn.Header, room int) []byte {
 		}
 		last++
 	}
-	header.Revision = t.items[last].b.header
+	header.Revision = max(t.items[last].b.header, it.w.told)
 	if last == t.next && it.w.fragment {
 		if dst, ok := s.appendFragment(dst, it, header); ok {
 			return dst
