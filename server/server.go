@@ -239,7 +239,7 @@ func (s *Server) startNode() error {
 	}
 	s.metrics = s.newMetrics()
 	made := &backups{
-		node: s.node, fs: s.stores.dir.FS, tmp: s.stores.dir.Tmp(),
+		node: s.node, fs: s.stores.dir.FS, tmp: s.stores.dir.Tmp(), live: s.stores.log.LiveBytes,
 	}
 	if s.sys.tmp != "" {
 		made.fs, made.tmp = vfs.OS(), s.sys.tmp
