@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -93,14 +94,13 @@ func faults() map[string]fault {
 // watchFaults are like faults, for the events of watches.
 func watchFaults() map[string]fault {
 	events := func(f func(*pb.WatchResponse) bool) fault {
-		n := 0
+		var n atomic.Int64 // of all streams
 		return func(m any, err error) (bool, error) {
 			r, ok := m.(*pb.WatchResponse)
 			if err != nil || !ok || len(r.Events) == 0 || r.WatchId >= probeID {
 				return true, err
 			}
-			n++
-			return n%50 != 0 || f(r), err
+			return n.Add(1)%50 != 0 || f(r), err
 		}
 	}
 	return map[string]fault{

@@ -28,6 +28,8 @@ const (
 	// for the quarter of an hour that TCP takes to notice.
 	sendPiece = 64 << 10
 	sendStall = 10 * time.Second
+	// bodyTimeout is for how long the body of a request may come.
+	bodyTimeout = 10 * time.Second
 )
 
 // Backend is the member as its peers see it. All methods are safe for concurrent use; their
@@ -145,7 +147,7 @@ func (d *door) handOver(w http.ResponseWriter, r *http.Request) {
 
 func (d *door) hashKV(w http.ResponseWriter, r *http.Request) {
 	var q hashRequest
-	if !decode(w, r, &q) {
+	if !d.decode(w, r, &q) {
 		return
 	}
 	h, err := d.backend.HashKV(r.Context(), q.Revision)
@@ -154,7 +156,7 @@ func (d *door) hashKV(w http.ResponseWriter, r *http.Request) {
 
 func (d *door) lease(w http.ResponseWriter, r *http.Request) {
 	var q leaseRequest
-	if !decode(w, r, &q) {
+	if !d.decode(w, r, &q) {
 		return
 	}
 	l, err := d.backend.Lease(r.Context(), q.ID, q.Keys)
@@ -162,7 +164,7 @@ func (d *door) lease(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *door) renew(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 8*MaxRenewals))
+	body, err := d.body(w, r, 8*MaxRenewals)
 	if err != nil || len(body) == 0 || len(body)%8 != 0 {
 		http.Error(w, "the body must be 8 bytes for each lease, at most "+
 			strconv.Itoa(MaxRenewals)+" of them", http.StatusBadRequest)
@@ -186,7 +188,7 @@ func (d *door) renew(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *door) snapshot(w http.ResponseWriter, r *http.Request) {
-	have, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+	have, err := d.body(w, r, maxBodyBytes)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -235,8 +237,26 @@ func (s *sending) Write(p []byte) (written int, err error) {
 	return written, err
 }
 
-func decode(w http.ResponseWriter, r *http.Request, into any) bool {
-	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBodyBytes)).Decode(into)
+// body reads a request's body, of at most limit bytes. One that does not come in time ends the
+// connection.
+func (d *door) body(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	conn := http.NewResponseController(w)
+	if err := conn.SetReadDeadline(d.clk.Now().Add(bodyTimeout)); err != nil {
+		return nil, err
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return nil, err
+	}
+	// From here on the server waits for the client to go away, however long the answer takes.
+	return body, conn.SetReadDeadline(time.Time{})
+}
+
+func (d *door) decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	body, err := d.body(w, r, maxBodyBytes)
+	if err == nil {
+		err = json.Unmarshal(body, into)
+	}
 	if err != nil {
 		http.Error(w, "the body is no such request: "+err.Error(), http.StatusBadRequest)
 	}

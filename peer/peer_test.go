@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
@@ -23,15 +24,24 @@ type fake struct {
 	members  []member.Member
 	err      error
 	snapshot string
-	cut      bool       // the snapshot breaks off
-	sent     chan error // if there, how sending one has ended
+	cut      bool          // the snapshot breaks off
+	slow     time.Duration // a renewal takes so long
+	cause    error         // why it was to end before
+	sent     chan error    // if there, how sending one has ended
 	asked    []any
 }
 
 func (f *fake) ClusterID() uint64        { return 0xabc }
 func (f *fake) Members() []member.Member { return f.members }
 
-func (f *fake) Renew(_ context.Context, ids []cairn.LeaseID) ([]int64, error) {
+func (f *fake) Renew(ctx context.Context, ids []cairn.LeaseID) ([]int64, error) {
+	if f.slow > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(f.slow):
+		}
+		f.cause = context.Cause(ctx)
+	}
 	f.asked = append(f.asked, ids)
 	ttls := make([]int64, len(ids))
 	for i, id := range ids {

@@ -106,3 +106,41 @@ func TestReceiverGone(t *testing.T) {
 		}
 	})
 }
+
+// TestBodyGone: a body that does not come holds nothing for long, and one that came does not bound
+// how long the answer takes.
+func TestBodyGone(t *testing.T) {
+	const head = "POST /cairn/leases/renew HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n"
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		conn := connect(t, &fake{})
+		if _, err := io.WriteString(conn, head+"1234"); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		took := time.Since(began)
+		if err != nil || resp.StatusCode != http.StatusBadRequest || took != bodyTimeout {
+			t.Errorf("after %v: %v, %v", took, resp, err)
+		}
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Errorf("the end of the connection: %v", err)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		f := &fake{slow: 3 * bodyTimeout}
+		conn := connect(t, f)
+		answers := bufio.NewReader(conn)
+		for range 2 { // once more on the same connection
+			if _, err := io.WriteString(conn, head+"12345678"); err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.ReadResponse(answers, nil)
+			if err != nil || resp.StatusCode != http.StatusOK || f.cause != nil {
+				t.Fatalf("%v, %v, %v", resp, err, f.cause)
+			}
+			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

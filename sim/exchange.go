@@ -192,6 +192,9 @@ func (x *exchange) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
+// SetReadDeadline is for http.ResponseController: a request comes whole.
+func (x *exchange) SetReadDeadline(time.Time) error { return nil }
+
 // crowd lets the answering side wait now and then until the connection takes more, while the rest
 // of the member goes on.
 func (x *exchange) crowd() {
