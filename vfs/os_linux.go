@@ -8,7 +8,14 @@ import (
 
 func (f *osFile) allocate(size int64) error {
 	err := f.control(func(fd uintptr) error { return unix.Fallocate(int(fd), 0, 0, size) })
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+	return allocation(err)
+}
+
+// allocation is what an error of fallocate means: where the file system does not have the call, or
+// a sandbox forbids it (EPERM), the caller does without.
+func allocation(err error) error {
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 		return errors.ErrUnsupported
 	}
 	return err
@@ -22,10 +29,18 @@ func (f *osFile) startWriteback(off, n int64) error {
 	err := f.control(func(fd uintptr) error {
 		return unix.SyncFileRange(int(fd), off, n, unix.SYNC_FILE_RANGE_WRITE)
 	})
-	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.ESPIPE) || errors.Is(err, unix.EINVAL) {
-		return nil // a hint: some file systems do not take it
+	return writeback(err)
+}
+
+// writeback is what an error of sync_file_range means. The call is a hint, which file systems and
+// sandboxes may refuse with any error; what counts is that the data did not come to the disk.
+func writeback(err error) error {
+	for _, lost := range []error{unix.EIO, unix.ENOSPC, unix.EDQUOT, unix.EBADF} {
+		if errors.Is(err, lost) {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 func diskSpace(dir string) (free, total uint64, err error) {
