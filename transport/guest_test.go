@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -51,5 +52,27 @@ func TestGuestURLs(t *testing.T) {
 		if got := parseURLs(list); len(got) != want {
 			t.Errorf("%q is taken for %q", list, got)
 		}
+	}
+}
+
+// TestRemovedMeanwhile: a member that is removed while it shakes hands is told so, and is no guest.
+func TestRemovedMeanwhile(t *testing.T) {
+	var one *member
+	told := make(chan struct{})
+	one = newMember(t, 1, func(o *Options) {
+		o.URLs = func() []string { return []string{one.url} }
+		o.Removed = func() { close(told) }
+	})
+	var asked atomic.Int32
+	two := newMember(t, 2, func(o *Options) {
+		o.IsRemoved = func(uint64) bool { return asked.Add(1) > 1 }
+	})
+	one.serve("http", "")
+	two.serve("http", "")
+	two.SetPeers(nil)
+	one.SetPeers(map[uint64][]string{2: {two.url}})
+	<-told
+	if two.peer(1) != nil {
+		t.Error("a removed member is a guest")
 	}
 }

@@ -128,7 +128,10 @@ func (t *Transport) serve(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	t.welcome(g)
+	if !t.welcome(g) {
+		http.Error(w, errRemoved.Error(), http.StatusGone)
+		return
+	}
 	t.receive(w, in, g)
 }
 

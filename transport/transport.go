@@ -239,25 +239,29 @@ func (t *Transport) SetPeers(urls map[uint64][]string) {
 
 // welcome makes a peer of a member that is not known as one: this one may have been away when the
 // other was added, and can learn of it from nobody else if it cannot answer the one that leads
-// (etcd: AddRemote). It stays a guest until SetPeers names it, and goes when it is removed.
-func (t *Transport) welcome(g greeting) {
+// (etcd: AddRemote). It stays a guest until SetPeers names it, and goes when it is removed. welcome
+// is false if it was removed while it shook hands.
+func (t *Transport) welcome(g greeting) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.opts.IsRemoved(g.from) { // after this, SetPeers ends the stream
+		return false
+	}
 	if len(g.urls) == 0 {
-		return
+		return true
 	}
 	if p := t.peer(g.from); p != nil {
 		p.hear(g.urls)
-		return
+		return true
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	now, guests := maps.Clone(*t.peers.Load()), 0
 	for _, p := range now {
 		if p.guest {
 			guests++
 		}
 	}
-	if t.closed || now[g.from] != nil || guests >= maxGuests {
-		return
+	if t.closed || guests >= maxGuests {
+		return true
 	}
 	p := t.startPeer(g.from, g.urls)
 	p.guest = true
@@ -265,6 +269,7 @@ func (t *Transport) welcome(g greeting) {
 	t.peers.Store(&now)
 	t.opts.Log.Info("added remote peer", slog.String("local-member-id", formatID(t.opts.Local)),
 		slog.String("remote-peer-id", formatID(g.from)), slog.Any("remote-peer-urls", g.urls))
+	return true
 }
 
 // peer returns a peer, or nil.
