@@ -398,3 +398,28 @@ func TestOpenDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestBudgetOfFewKeys: a range of few keys with large values is beyond its budget too, before much
+// of it was built.
+func TestBudgetOfFewKeys(t *testing.T) {
+	s, log, _ := newStore(t)
+	defer log.Close()
+	const value, budget = 16 << 10, 64 << 10
+	for i := range 64 {
+		mustPut(t, s, fmt.Sprintf("k%02d", i), strings.Repeat("v", value))
+	}
+	for _, order := range []cairn.SortOrder{cairn.SortNone, cairn.SortDescend} {
+		r := &cairn.RangeRequest{Key: []byte("k"), End: []byte("l"), SortOrder: order}
+		got, err := s.AppendRangeWithin(context.Background(), nil, &cairn.Header{}, r,
+			Budget{Keys: 9 * chunkKeys, Bytes: budget})
+		if !errors.Is(err, ErrLong) || len(got) > 0 || cap(got) > 3*budget {
+			t.Errorf("order %d: %d bytes, room for %d, %v", order, len(got), cap(got), err)
+		}
+		r.Limit = 3
+		got, err = s.AppendRangeWithin(context.Background(), nil, &cairn.Header{}, r,
+			Budget{Keys: 9 * chunkKeys, Bytes: budget})
+		if err != nil || len(got) < 3*value {
+			t.Errorf("order %d, three of them: %d bytes, %v", order, len(got), err)
+		}
+	}
+}

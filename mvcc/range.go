@@ -197,6 +197,9 @@ func (r *reader) appendInOrder(
 	from := len(dst)
 	total, err = r.walk(q, rev, func() error { return r.goOn(ctx, len(dst)-from) },
 		func(it *item) (err error) {
+			if len(dst)-from > r.budget.Bytes {
+				return ErrLong
+			}
 			dst, err = r.s.appendItem(dst, q, it)
 			return err
 		})
@@ -297,7 +300,7 @@ func (r *reader) appendSorted(
 	}
 	from := len(dst)
 	for i := range items {
-		if i%chunkKeys == 0 {
+		if i%chunkKeys == 0 || len(dst)-from > r.budget.Bytes {
 			if err := r.check(ctx, len(dst)-from); err != nil {
 				return dst, 0, 0, err
 			}

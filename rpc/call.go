@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"encoding/binary"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,6 +31,9 @@ type Call struct {
 	ctx  context.Context // nil: nobody asked
 	stop context.CancelFunc
 	used bool // the memory is not used again: Write and Go leave traces
+
+	began time.Time // Begin was called
+	wrote int64     // bytes that Write has sent
 }
 
 // newCall makes a call, or uses one again.
@@ -316,6 +320,7 @@ func (c *Call) Context() context.Context { return c.ctx }
 func (c *Call) Begin(size int) error {
 	prefix := make([]byte, prefixBytes)
 	binary.BigEndian.PutUint32(prefix[1:], uint32(size))
+	c.began = c.conn.srv.opts.Clock.Now()
 	c.conn.mu.Lock()
 	if !c.closing {
 		c.sendHead(nil)
@@ -325,13 +330,18 @@ func (c *Call) Begin(size int) error {
 }
 
 // Write sends a part of the answer. It blocks until the client takes it, but no longer than
-// stallTime for each part: what is sent may be pinned. The error says that nobody waits for it any
-// more.
+// stallTime for each part, and as leastRate allows for all: what is sent may be pinned. The error
+// says that nobody waits for it any more.
 func (c *Call) Write(b []byte) (int, error) {
 	cn := c.conn
+	stall := cn.srv.opts.Clock.Now().Add(stallTime)
+	slowest := c.began.Add(stallTime + time.Duration(c.wrote/leastRate)*time.Second)
+	if slowest.Before(stall) {
+		stall = slowest
+	}
+	c.wrote += int64(len(b))
 	cn.mu.Lock()
 	asked := c.deadline
-	stall := cn.srv.opts.Clock.Now().Add(stallTime)
 	if asked.IsZero() || stall.Before(asked) {
 		cn.endAt(&c.stream, stall)
 	}

@@ -64,7 +64,8 @@ type conn struct {
 	earned   int  // patience for what was answered since the last batch
 	dead     bool // nothing can be sent any more
 	drain    drainState
-	due      time.Time // of the earliest deadline; zero: none
+	due      time.Time // of the next look for deadlines that are over; zero: there is none
+	notYet   time.Time // it comes no sooner
 	pinged   time.Time // the server's keepalive ping went out; zero: none is open
 }
 
@@ -331,10 +332,17 @@ func (c *conn) onSettings(f *frame) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	initial := c.out.initial
 	for p := f.payload; len(p) > 0; p = p[6:] {
 		id := http2.SettingID(binary.BigEndian.Uint16(p))
 		s := http2.Setting{ID: id, Val: binary.BigEndian.Uint32(p[2:])}
-		if err := c.set(s); err != nil {
+		if err := c.set(s, &initial); err != nil {
+			return err
+		}
+	}
+	if initial != c.out.initial { // once for a frame: it goes over all streams
+		c.patience.left -= len(c.streams) / streamsPerNuisance
+		if err := c.setInitialWindow(initial); err != nil {
 			return err
 		}
 	}
@@ -342,8 +350,9 @@ func (c *conn) onSettings(f *frame) error {
 	return c.patience.use(c.now)
 }
 
-// set takes one setting of the client; mu is held.
-func (c *conn) set(s http2.Setting) error {
+// set takes one setting of the client, and leaves it to the caller to change the windows of the
+// streams to initial; mu is held.
+func (c *conn) set(s http2.Setting, initial *int64) error {
 	switch s.ID {
 	case http2.SettingHeaderTableSize:
 		c.out.enc.setLimit(s.Val)
@@ -355,7 +364,7 @@ func (c *conn) set(s http2.Setting) error {
 		if s.Val > maxWindow {
 			return &connError{http2.ErrCodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE too large"}
 		}
-		return c.setInitialWindow(int64(s.Val))
+		*initial = int64(s.Val)
 	case http2.SettingMaxFrameSize:
 		if s.Val < maxFrameBytes || s.Val > 1<<24-1 {
 			return protocolError("SETTINGS_MAX_FRAME_SIZE out of range")

@@ -40,6 +40,8 @@ const (
 	nuisances       = 10_000
 	nuisanceRate    = 200
 	messageForgives = 2
+	// streamsPerNuisance is how many streams new windows may touch for one more of them.
+	streamsPerNuisance = 1000
 
 	// maxPingStrikes is how many pings may come too early (grpc-go's keepalive enforcement).
 	maxPingStrikes = 2
@@ -54,6 +56,12 @@ const (
 	// stallTime is how long a write may make no progress before the connection is given up; no
 	// longer than a client may take to answer a ping.
 	stallTime = 2 * time.Minute
+	// leastRate is how many bytes per second a client takes of an answer that is written piece by
+	// piece, all in all and after the first stallTime; what is slower is given up.
+	leastRate = 64 << 10
+	// lookTime for each stream of a connection is the least time between two looks at the deadlines
+	// of all; a look takes less than a tenth of it.
+	lookTime = time.Microsecond
 	// closeTime is how long the last bytes of a connection that ends may take.
 	closeTime = time.Second
 

@@ -159,6 +159,7 @@ func (c *conn) flushDirect() {
 // progress. It says whether the connection stands. mu is held, but not while it writes.
 func (c *conn) flush(stall time.Duration) bool {
 	o := &c.out
+	c.pumpBlocked() // flushDirect has made room and left this to the writer
 	for !o.writing && o.size() > 0 {
 		o.writing = true
 		b := o.take()
@@ -387,17 +388,20 @@ func (c *conn) onTime(now time.Time) (next time.Duration, alive bool) {
 	return max(next, time.Millisecond), true
 }
 
-// expire ends what has reached its deadline; mu is held.
+// expire ends what has reached its deadline, and says when to look again: that takes a while where
+// there are many streams, so deadlines that follow each other closely are kept together. mu is
+// held.
 func (c *conn) expire(now time.Time) {
 	c.due = time.Time{}
+	c.notYet = now.Add(time.Duration(len(c.streams)) * lookTime)
 	var late []*stream
 	for _, s := range c.streams {
 		switch {
 		case s.deadline.IsZero():
 		case !now.Before(s.deadline):
 			late = append(late, s)
-		case c.due.IsZero() || s.deadline.Before(c.due):
-			c.due = s.deadline
+		default:
+			c.dueAt(s.deadline)
 		}
 	}
 	for _, s := range late {

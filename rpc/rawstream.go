@@ -79,19 +79,22 @@ func (ignore) Ended()              {}
 func (s *Stream) data(b []byte, end bool) {
 	s.inMu.Lock()
 	defer s.inMu.Unlock()
-	s.in = append(s.in, b...)
-	s.halfEnd = s.halfEnd || end
 	c := s.conn
 	c.mu.Lock()
 	over := s.over || s.closing
 	if !over && !s.hold(len(b)) {
 		s.sendStatus(errTooMuch, nil)
 		c.appended()
+		over = true
 	}
 	c.mu.Unlock()
-	if !over {
-		s.deliver()
+	if over { // it may have to wait for the client's window: nothing is kept meanwhile
+		s.in, s.off = nil, 0
+		return
 	}
+	s.in = append(s.in, b...)
+	s.halfEnd = s.halfEnd || end
+	s.deliver()
 }
 
 // deliver gives the receiver the messages that are complete. inMu is held.

@@ -176,11 +176,22 @@ func withGrace(timeout time.Duration) time.Duration {
 // endAt gives a stream a deadline; the writer keeps the time. mu is held.
 func (c *conn) endAt(s *stream, deadline time.Time) {
 	s.deadline = deadline
-	if c.due.IsZero() || deadline.Before(c.due) {
-		c.due = deadline
+	if c.dueAt(deadline) {
 		c.woken = true
 		c.poke()
 	}
+}
+
+// dueAt has the writer look for deadlines that are over at t, or as soon after as it may. It says
+// whether that is earlier than before. mu is held.
+func (c *conn) dueAt(t time.Time) (earlier bool) {
+	if t.Before(c.notYet) {
+		t = c.notYet
+	}
+	if earlier = c.due.IsZero() || t.Before(c.due); earlier {
+		c.due = t
+	}
+	return earlier
 }
 
 // refuse answers a request with a status alone; nil: with HTTP's 415.

@@ -182,6 +182,9 @@ type WatchStream interface {
 	// Progress asks for one response that says how far all watches of the stream are. Asked again
 	// before Take has returned the answer, one answer is enough for both.
 	Progress()
+	// Congested says that so much waits for Take that no further request is welcome: each of
+	// Create, Cancel and Progress adds a response, whatever waits already.
+	Congested() bool
 	// Take appends the next encoded WatchResponse messages to buf, in order, one after the other,
 	// and where each of them ends to ends, until they are maxBytes or more (always at least one, if
 	// there is one). more is false if there is nothing left: wake tells when there is again. It

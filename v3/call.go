@@ -17,8 +17,10 @@ import (
 )
 
 const (
-	// maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one.
-	maxKeptOps = 64
+	// maxKeptOps bounds the operations of a transaction whose memory a call keeps for the next one,
+	// and maxKeptRequest its bytes, for there are others inside of operations.
+	maxKeptOps     = 64
+	maxKeptRequest = 4 << 10
 	// maxKeptReply bounds the memory of an answer that is kept for the next one.
 	maxKeptReply = 1 << 20
 )
@@ -78,6 +80,7 @@ func (d *Door) handle(m *hot, r *rpc.Call) {
 	hooks := &d.opts.Hooks
 	hooks.ReceivedBytes(len(c.req))
 	if err := m.decode(c); err != nil {
+		c.forget()
 		r.Fail(malformed(err))
 		return
 	}
@@ -132,10 +135,11 @@ func (c *call) fail(err error) {
 
 // forget lets go of what the next request shall not keep in memory.
 func (c *call) forget() {
-	c.req, c.msg, c.err = nil, nil, nil
-	if cap(c.txn.Compare)+cap(c.txn.Success)+cap(c.txn.Failure) > maxKeptOps {
+	ops := cap(c.txn.Compare) + cap(c.txn.Success) + cap(c.txn.Failure)
+	if ops > maxKeptOps || len(c.req) > maxKeptRequest {
 		c.txn = cairn.TxnRequest{}
 	}
+	c.req, c.msg, c.err = nil, nil, nil
 }
 
 // propose submits the request to be replicated.

@@ -228,6 +228,7 @@ type fakeWatch struct {
 	out     [][]byte
 	taken   [][]byte // overwritten at the next Take: nobody may use them any longer
 	creates []WatchCreate
+	limit   int // of responses that wait: then it is congested; 0: none
 	closed  chan struct{}
 }
 
@@ -267,6 +268,12 @@ func (w *fakeWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, b
 		ends = append(ends, len(buf))
 	}
 	return buf, ends, len(w.out) > 0
+}
+
+func (w *fakeWatch) Congested() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.limit > 0 && len(w.out) >= w.limit
 }
 
 func (w *fakeWatch) Close() { close(w.closed) }

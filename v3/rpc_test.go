@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
@@ -377,4 +378,24 @@ func TestSnapshot(t *testing.T) {
 	}
 	_, err = s.Recv()
 	wantStatus(t, err, codes.Unknown, "v3: the backup ends 5 bytes early: unexpected EOF")
+}
+
+// TestForget: a call that is used again keeps nothing of a large transaction, wherever in it the
+// operations were, nor of one that does not decode.
+func TestForget(t *testing.T) {
+	inner := bytes.Repeat([]byte{2<<3 | 2, 0}, maxKeptRequest) // success: {}
+	op := protowire.AppendBytes(protowire.AppendTag(nil, 4, protowire.BytesType), inner)
+	req := protowire.AppendBytes(protowire.AppendTag(nil, 2, protowire.BytesType), op)
+	small := []byte{2<<3 | 2, 0}
+	for _, c := range []struct {
+		req  []byte
+		kept bool
+	}{{small, true}, {req, false}, {append(req, 0xff), false}} {
+		call := &call{req: c.req}
+		_ = decodeTxn(call) // the last one fails
+		call.forget()
+		if kept := cap(call.txn.Success) > 0; kept != c.kept || call.req != nil {
+			t.Errorf("of %d bytes: kept %v, want %v", len(c.req), kept, c.kept)
+		}
+	}
 }

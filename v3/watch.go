@@ -14,22 +14,18 @@ import (
 const (
 	// watchTakeBytes is how much is taken from the stream of watches at most at once.
 	watchTakeBytes = 64 << 10
-	// maxWatchCreates is how many watches of a client are created before something was sent to
-	// it again: a client that asks and does not read is not listened to.
-	maxWatchCreates = 1024
 )
 
 // watcher is one Watch RPC. That the client closes its side ends no watch: it lasts until the
 // client gives it up.
 type watcher struct {
 	*rawCall
-	// creates is how many were handed on since the last send. Message adds with mu held.
-	creates atomic.Int32
+	// held: a request was not handed on, for the client does not take what its requests bring.
+	held atomic.Bool
 
 	mu      sync.Mutex // guards the calls of watches that change it, and all below
 	watches WatchStream
 	closed  bool
-	held    bool // a request was not handed on for too many creates
 }
 
 // openWatch answers Watch.Watch.
@@ -47,8 +43,9 @@ func (w *watcher) Fill(room int) (more bool) {
 		if w.stream.SendAll(b.buf, b.ends) {
 			w.sent(len(b.ends), len(b.buf))
 		}
-		if w.creates.Load() > 0 {
-			w.answered()
+		if w.held.Load() && !w.watches.Congested() {
+			w.held.Store(false)
+			w.stream.Resume()
 		}
 	}
 	if cap(b.buf) <= maxKeptReply {
@@ -65,18 +62,6 @@ type batch struct {
 
 var batches = sync.Pool{New: func() any { return new(batch) }}
 
-// answered lets the client ask for more.
-func (w *watcher) answered() {
-	w.mu.Lock()
-	w.creates.Store(0)
-	held := w.held
-	w.held = false
-	w.mu.Unlock()
-	if held {
-		w.stream.Resume()
-	}
-}
-
 // Ended closes the watches.
 func (w *watcher) Ended() {
 	w.mu.Lock()
@@ -89,16 +74,15 @@ func (w *watcher) Ended() {
 // HalfClosed changes nothing: the watches go on.
 func (w *watcher) HalfClosed() {}
 
-// Message hands on one request, unless too many creations are without any response. A request of a
-// kind not known is ignored, as in etcd.
+// Message hands on one request, unless the client takes too little of what is there for it. A
+// request of a kind not known is ignored, as in etcd.
 func (w *watcher) Message(msg []byte) (ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return true
 	}
-	if w.creates.Load() >= maxWatchCreates {
-		w.held = true
+	if w.congested() {
 		return false
 	}
 	w.received(msg)
@@ -110,7 +94,6 @@ func (w *watcher) Message(msg []byte) (ok bool) {
 	}
 	switch u := r.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
-		w.creates.Add(1)
 		w.watches.Create(watchCreate(u.CreateRequest))
 	case *pb.WatchRequest_CancelRequest:
 		w.watches.Cancel(u.CancelRequest.WatchId)
@@ -120,6 +103,16 @@ func (w *watcher) Message(msg []byte) (ok bool) {
 		w.door.opts.Log.Info("invalid watch request received in gRPC stream")
 	}
 	return true
+}
+
+// congested says whether the next request has to wait; then Fill resumes, once there is room. Fill
+// may make room at the same time: it makes room and then looks at held, here it is the other way.
+func (w *watcher) congested() bool {
+	if !w.watches.Congested() {
+		return false
+	}
+	w.held.Store(true)
+	return w.watches.Congested()
 }
 
 func watchCreate(r *pb.WatchCreateRequest) WatchCreate {

@@ -203,13 +203,15 @@ func (w *muteWatch) Take(buf []byte, ends []int, maxBytes int) ([]byte, []int, b
 	}
 }
 
-// A client that creates watches without end is not heard until it was answered.
-func TestWatchCreatesAreBounded(t *testing.T) {
+// A client that asks without end and takes nothing is not heard until it does, whatever it asks.
+func TestWatchRequestsAreBounded(t *testing.T) {
+	const limit = 1000
 	leaves(t)
 	b := newFake()
 	opened := make(chan *muteWatch, 1)
 	b.openWatch = func(wake func()) WatchStream {
 		w := &muteWatch{newFakeWatch(wake), make(chan struct{})}
+		w.limit = limit
 		opened <- w
 		return w
 	}
@@ -218,14 +220,18 @@ func TestWatchCreatesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 3 * maxWatchCreates
+	const n = 3 * limit
 	sent := make(chan error, 1)
 	go func() {
 		w := watching{Watch_WatchClient: s}
 		for i := range n {
-			u := &pb.WatchRequest_CreateRequest{
-				CreateRequest: &pb.WatchCreateRequest{WatchId: int64(i + 1)}}
-			if err := w.Send(&pb.WatchRequest{RequestUnion: u}); err != nil {
+			r := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{
+				CreateRequest: &pb.WatchCreateRequest{WatchId: int64(i + 1)}}}
+			if i%2 > 0 {
+				r.RequestUnion = &pb.WatchRequest_CancelRequest{
+					CancelRequest: &pb.WatchCancelRequest{WatchId: int64(i + 1)}}
+			}
+			if err := w.Send(r); err != nil {
 				sent <- err
 				return
 			}
@@ -233,18 +239,17 @@ func TestWatchCreatesAreBounded(t *testing.T) {
 		sent <- nil
 	}()
 	w := <-opened
-	created := func() int {
+	waiting := func() int {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return len(w.creates)
+		return len(w.out)
 	}
-	eventually(t, "as many as allowed are created",
-		func() bool { return created() == maxWatchCreates })
+	eventually(t, "as many as allowed wait", func() bool { return waiting() == limit })
 	if err := <-sent; err != nil {
 		t.Fatal(err)
 	}
-	if k := created(); k != maxWatchCreates {
-		t.Errorf("%d watches were created without an answer, the limit is %d", k, maxWatchCreates)
+	if k := waiting(); k != limit {
+		t.Errorf("%d responses wait, the limit is %d", k, limit)
 	}
 	close(w.speak)
 	w.wake()

@@ -159,11 +159,11 @@ func (d *Dir) restore(
 		return err
 	}
 	img.CompactRev = saved.CompactRev
+	img.Rev = max(img.Rev, img.CompactRev) // of the newest revisions no record may be left
 	if cfg.RevisionBump > 0 {
 		img.Rev += cfg.RevisionBump
 		img.CompactRev = img.Rev
 	}
-	img.Rev = max(img.Rev, img.CompactRev)
 	w, err := wal.Open(d.FS, d.WAL(), wal.Options{Metadata: Identity(img)})
 	if err != nil {
 		return err

@@ -139,6 +139,34 @@ func TestRestoreBump(t *testing.T) {
 	}
 }
 
+// TestRestoreBumpTwice: the state of a member that was restored with a new revision, and took no
+// write since, has a revision without a record. What is restored of it goes on from there.
+func TestRestoreBumpTwice(t *testing.T) {
+	const rev, bump = 1_000_002, 1000
+	name := filepath.Join(t.TempDir(), "backup.db")
+	err := backup.Write(context.Background(), name, &backup.State{
+		Index: 9, Term: 2, Conf: &raftpb.ConfState{Voters: []uint64{5}}, Rev: rev, CompactRev: rev,
+	}, func(fn func(revlog.Record) error) error {
+		kv := cairn.KeyValue{Key: []byte("k"), CreateRevision: 2, ModRevision: 2, Version: 1}
+		return fn(revlog.Record{
+			Rev: cairn.Revision{Main: 2}, KV: wire.AppendKeyValue(nil, &kv)})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ bump, rev int64 }{{0, rev}, {bump, rev + bump}} {
+		fs, cfg := vfs.NewMem(), restoreConfig(t)
+		cfg.RevisionBump = c.bump
+		if err := Restore(context.Background(), fs, cfg, openDatabase(t, name)); err != nil {
+			t.Fatal(err)
+		}
+		_, got, compactRev, err := hashOf(fs)
+		if err != nil || got != c.rev || compactRev != c.rev {
+			t.Errorf("with %d more: revision %d, compacted %d, %v", c.bump, got, compactRev, err)
+		}
+	}
+}
+
 func TestRestoreRefuses(t *testing.T) {
 	src := ownBackup(t, 3)
 	for _, c := range []struct {
