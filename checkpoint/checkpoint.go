@@ -25,6 +25,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -49,8 +50,8 @@ type CorruptError struct {
 
 // Error names file, offset and cause.
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("checkpoint %s is damaged at offset %d: %s; restore the member from a "+
-		"backup or replace it", e.File, e.Offset, e.Reason)
+	return fmt.Sprintf("checkpoint %s is damaged at offset %d: %s; %s", e.File, e.Offset, e.Reason,
+		remedy.Replace)
 }
 
 // ErrVersion says that a newer program wrote the checkpoint.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/internal/mutate"
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/mvcc/index"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/wire"
@@ -16,8 +17,7 @@ var (
 	// ErrStale says that the store has more than the sections would give it. Nothing was changed.
 	ErrStale = errors.New("mvcc: the snapshot is older than the store; ask for a new one")
 	// ErrDiverged says that store and sender do not have the same history.
-	ErrDiverged = errors.New("mvcc: the snapshot does not continue this store; drop it and let " +
-		"this member rejoin with an empty data directory")
+	ErrDiverged = errors.New("mvcc: the snapshot does not continue this store; " + remedy.Replace)
 )
 
 const (

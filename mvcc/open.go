@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairnkv/cairn"
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/mvcc/index"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/wire"
@@ -15,8 +16,7 @@ import (
 // Errors of Open and of reading.
 var (
 	// ErrIncomplete says that the log's records, each of them whole, do not add up to a store.
-	ErrIncomplete = errors.New("mvcc: the log is incomplete; restore this member from a snapshot " +
-		"or let it rejoin with an empty data directory")
+	ErrIncomplete = errors.New("mvcc: the log is incomplete; " + remedy.Replace)
 	// errRecord says that a record's payload and its place in the log contradict each other.
 	errRecord = errors.New("the record's content does not fit its revision")
 )

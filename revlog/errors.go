@@ -3,6 +3,8 @@ package revlog
 import (
 	"errors"
 	"fmt"
+
+	"github.com/cairnkv/cairn/internal/remedy"
 )
 
 // Errors of Open.
@@ -39,7 +41,6 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("revlog: %s is damaged at offset %d: %s; check the disk, then restore"+
-		" this member from a snapshot or let it rejoin with an empty data directory",
-		e.File, e.Offset, e.Reason)
+	return fmt.Sprintf("revlog: %s is damaged at offset %d: %s; check the disk; %s",
+		e.File, e.Offset, e.Reason, remedy.Replace)
 }

@@ -68,6 +68,9 @@ func (v *salvage) run() error {
 		return err
 	}
 	if !begun {
+		if err := v.dropCovered(); err != nil {
+			return err
+		}
 		if err := v.giveAway(end); err != nil {
 			return err
 		}
@@ -202,6 +205,21 @@ func (v *salvage) isEmpty(id ident) bool {
 		return nil
 	})
 	return err == nil && empty
+}
+
+// dropCovered removes for good what a rewrite has replaced, which a crash may have left behind or
+// may bring back: once the file that replaced it is given away, it would be taken for a part of the
+// log, next to files that were rewritten with less in mind.
+func (v *salvage) dropCovered() error {
+	for _, id := range v.ids {
+		if !slices.ContainsFunc(v.ids, func(o ident) bool { return o.covers(id) }) {
+			continue
+		}
+		if err := v.l.fs.Remove(v.l.path(id.name())); err != nil {
+			return err
+		}
+	}
+	return v.l.fs.SyncDir(v.l.dir)
 }
 
 // giveAway moves all files from a segment on to the donors, the last ones first: the log stays one

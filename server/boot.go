@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/server/datadir"
@@ -174,8 +175,8 @@ func (st *stores) checkProven() error {
 	rev := st.machine.Store().Rev()
 	if rev < st.proven {
 		return fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been written: "+
-			"its end is missing or damaged; restore the member from a backup", datadir.ErrDamaged,
-			st.dir.WAL(), rev, st.proven)
+			"its end is missing or damaged; %s", datadir.ErrDamaged, st.dir.WAL(), rev, st.proven,
+			remedy.Replace)
 	}
 	if st.proven == 0 {
 		return nil
@@ -193,15 +194,14 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 	first, last := st.wal.FirstIndex(), st.wal.LastIndex()
 	if !found {
 		if last > img.Index {
-			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; "+
-				"restore the member from a backup, or empty both to begin anew",
-				datadir.ErrDamaged, st.dir.Root, last)
+			return fmt.Errorf("%w: %s has a raft log up to entry %d and no checkpoint; %s",
+				datadir.ErrDamaged, st.dir.Root, last, remedy.Replace)
 		}
 		return st.dir.Begin(img, st.wal)
 	}
 	if first > img.Index+1 {
-		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; "+
-			"restore the member from a backup", datadir.ErrDamaged, first, img.Index)
+		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; %s",
+			datadir.ErrDamaged, first, img.Index, remedy.Replace)
 	}
 	installed, err := st.dir.Installed(img.Index)
 	if err != nil {
@@ -215,8 +215,8 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 	}
 	if last < img.Index {
 		if !s.cfg.UnsafeNoFsync {
-			return fmt.Errorf("%w: the raft log ends at entry %d, the checkpoint at %d; "+
-				"restore the member from a backup", datadir.ErrDamaged, last, img.Index)
+			return fmt.Errorf("%w: the raft log ends at entry %d, the checkpoint at %d; %s",
+				datadir.ErrDamaged, last, img.Index, remedy.Replace)
 		}
 		s.logger.Warn("the raft log ends before the checkpoint; --unsafe-no-fsync lost entries",
 			slog.Uint64("last", last), slog.Uint64("checkpoint", img.Index))

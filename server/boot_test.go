@@ -84,7 +84,7 @@ func badStarts(other *vfs.Mem) []badStart {
 			[]string{"ends at entry", "backup"}},
 		{"the records are gone", func(t *testing.T, fs *vfs.Mem) {
 			remove(t, fs, "data/revlog")
-		}, []string{"--wal-dir=logs"}, nil, []string{"data/revlog", "missing", "snapshot"}},
+		}, []string{"--wal-dir=logs"}, nil, []string{"data/revlog", "missing", "restore a backup"}},
 		{"an existing cluster", func(t *testing.T, fs *vfs.Mem) { remove(t, fs, "data") },
 			[]string{"--initial-cluster-state=existing"}, nil,
 			[]string{"cannot fetch cluster info", "--initial-cluster"}},

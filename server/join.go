@@ -8,6 +8,7 @@ import (
 
 	cairn "github.com/cairnkv/cairn"
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/member"
 	"github.com/cairnkv/cairn/peer"
 	"github.com/cairnkv/cairn/server/config"
@@ -118,9 +119,13 @@ func (s *Server) checkNotBootstrapped(
 	if known == nil {
 		return nil
 	}
-	return fmt.Errorf("member %x has already been bootstrapped: its data is gone from %s; remove "+
-		"the member from the cluster, add it again and start it with "+
-		"--initial-cluster-state=existing", local, s.cfg.DataDir)
+	return s.forgetful(local)
+}
+
+// forgetful says that a member was one before and has forgotten it.
+func (s *Server) forgetful(local cairn.MemberID) error {
+	return fmt.Errorf("member %x has already been bootstrapped: its data is gone from %s; %s",
+		local, s.cfg.DataDir, remedy.Replace)
 }
 
 // joinImage asks the cluster who its members are and which of them this one is (etcd:
@@ -153,6 +158,7 @@ func (s *Server) joinImage() (*state.Image, error) {
 			"name all members", len(all), len(urls))
 	}
 	var local cairn.MemberID
+	known := false // it was started, and has said where clients reach it
 	for _, m := range all {
 		name, err := s.cfg.NameOf(m.PeerURLs)
 		if err != nil {
@@ -160,11 +166,14 @@ func (s *Server) joinImage() (*state.Image, error) {
 				"existing member (%x, %v), last resolver error (%w)", m.ID, m.PeerURLs, err)
 		}
 		if name == s.cfg.Name {
-			local = m.ID
+			local, known = m.ID, len(m.ClientURLs) > 0
 		}
 	}
 	if local == 0 {
 		return nil, fmt.Errorf("couldn't find local name %q in the cluster's members", s.cfg.Name)
+	}
+	if known {
+		return nil, s.forgetful(local)
 	}
 	return state.NewJoiner(local, member.NewSet(clusterID, all)), nil
 }

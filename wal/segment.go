@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/vfs"
 )
 
@@ -171,7 +172,6 @@ type CorruptError struct {
 }
 
 func (e *CorruptError) Error() string {
-	return fmt.Sprintf("wal: %s is damaged at offset %d: %s; restore this member from a backup, "+
-		"or remove it from the cluster and let it join again with an empty data directory",
-		filepath.Clean(e.File), e.Offset, e.Reason)
+	return fmt.Sprintf("wal: %s is damaged at offset %d: %s; check the disk; %s",
+		filepath.Clean(e.File), e.Offset, e.Reason, remedy.Replace)
 }

@@ -286,13 +286,17 @@ func TestForgetful(t *testing.T) {
 	if err := m.Wipe(); err != nil {
 		t.Fatal(err)
 	}
-	from := logSize(t, m)
-	if err := m.Launch(); err != nil {
-		t.Fatal(err)
-	}
-	status, log := ends(t, m, from)
-	if status == 0 || !strings.Contains(log, "has already been bootstrapped") {
-		t.Errorf("it ended with status %d:\n%s", status, log)
+	for _, state := range []string{"new", "existing"} {
+		c.configure(m, state, c.Members())
+		from := logSize(t, m)
+		if err := m.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		status, log := ends(t, m, from)
+		if status == 0 || !strings.Contains(log, "has already been bootstrapped") ||
+			!strings.Contains(log, "member remove") {
+			t.Errorf("as %s it ended with status %d:\n%s", state, status, log)
+		}
 	}
 	err := Retry(ctx, healthyTimeout, func(ctx context.Context) error { // it may have led
 		_, err := c.Members()[0].Client().Put(ctx, "a", "b")

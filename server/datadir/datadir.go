@@ -35,6 +35,7 @@ import (
 	"sync"
 
 	"github.com/cairnkv/cairn/checkpoint"
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/vfs"
 )
@@ -207,8 +208,8 @@ func (d *Dir) CheckBegin() error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %s has records (%s) and no checkpoint; restore the member from a "+
-		"backup, or choose an empty --data-dir", ErrDamaged, d.Root, names[0])
+	return fmt.Errorf("%w: %s has records (%s) and no checkpoint; %s", ErrDamaged, d.Root, names[0],
+		remedy.Replace)
 }
 
 // CheckWAL says whether the raft log of a directory that has a checkpoint is where it is looked
@@ -220,8 +221,8 @@ func (d *Dir) CheckWAL() error {
 	}
 	if !slices.ContainsFunc(names, func(n string) bool { return strings.HasSuffix(n, ".wal") }) {
 		return fmt.Errorf("%w: there is no raft log in %s, and %s has a checkpoint that needs it; "+
-			"start with the --wal-dir that the member was made with (none if it had none), or "+
-			"restore the member from a backup", ErrWALDir, d.wal, d.Root)
+			"start with the --wal-dir that the member was made with (none if it had none); if it "+
+			"is lost: %s", ErrWALDir, d.wal, d.Root, remedy.Replace)
 	}
 	return nil
 }
@@ -288,6 +289,10 @@ func inspect(fs vfs.FS, root string) (kind, error) {
 			name == formatFile+tmpSuffix || name == restoringFile+tmpSuffix ||
 			name == "fixtures" // etcd's --auto-tls keeps certificates there
 	})
+	if slices.Contains(names, "revlog") || slices.Contains(names, "checkpoint") {
+		return empty, fmt.Errorf("%w: %s has a member's data, but its file %s is gone; %s",
+			ErrDamaged, root, formatFile, remedy.Replace)
+	}
 	if len(names) > 0 {
 		return empty, fmt.Errorf("%w: %s has %s; choose an empty --data-dir",
 			ErrForeign, root, strings.Join(names[:min(len(names), 3)], ", "))
@@ -311,8 +316,8 @@ func checkFormat(fs vfs.FS, name string) error {
 	}
 	var v int
 	if _, err := fmt.Sscanf(string(b), formatText+"%d\n", &v); err != nil {
-		return fmt.Errorf("%w: %s reads %q, not %q; restore the member from a backup",
-			ErrDamaged, name, b, fmt.Sprint(formatText, format))
+		return fmt.Errorf("%w: %s reads %q, not %q; %s", ErrDamaged, name, b,
+			fmt.Sprint(formatText, format), remedy.Replace)
 	}
 	if v > format {
 		return fmt.Errorf("%w: %s says format %d, known is %d; start the newer version",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairnkv/cairn/clock"
+	"github.com/cairnkv/cairn/internal/remedy"
 	"github.com/cairnkv/cairn/mvcc"
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
@@ -78,8 +79,8 @@ func HashKV(
 	}
 	if got := store.Rev(); got < proven {
 		return 0, 0, 0, fmt.Errorf("%w: the raft log in %s leads to revision %d, but %d had been "+
-			"written: its end is missing or damaged; restore the member from a backup",
-			ErrDamaged, d.WAL(), got, proven)
+			"written: its end is missing or damaged; %s", ErrDamaged, d.WAL(), got, proven,
+			remedy.Replace)
 	}
 	if err := d.Proven(); err != nil {
 		return 0, 0, 0, err

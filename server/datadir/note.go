@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/cairnkv/cairn/internal/mutate"
+	"github.com/cairnkv/cairn/internal/remedy"
 )
 
 // A note is a small file that says how far something is that a crash may cut short: its name says
@@ -51,8 +52,8 @@ func (d *Dir) get(n note) (number uint64, ok bool, err error) {
 		return 0, false, err
 	}
 	if _, err := fmt.Sscanf(string(b[:size]), n.unit+" %d\n", &number); err != nil {
-		return 0, false, fmt.Errorf("%w: %s reads %q; restore the member from a backup",
-			ErrDamaged, f.Name(), b[:size])
+		return 0, false, fmt.Errorf("%w: %s reads %q; %s", ErrDamaged, f.Name(), b[:size],
+			remedy.Replace)
 	}
 	return number, true, nil
 }
