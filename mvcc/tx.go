@@ -46,6 +46,14 @@ func (s *Store) Begin() *Tx {
 	return t
 }
 
+// Unpublished is how many bytes of changes wait for Publish. Applier only.
+func (s *Store) Unpublished() int {
+	if s.next == s.rev.Load() {
+		return 0
+	}
+	return len(s.buf)
+}
+
 // reset forgets the events that were published.
 func (s *Store) reset() {
 	s.events = s.events[:0]

@@ -17,6 +17,7 @@ type applier struct {
 	batch   []*raftpb.Message
 	visits  []func(*state.Machine)
 	results state.Results
+	open    *waitingBatch // clients whose entry is being applied
 }
 
 // runApplier applies what was handed out while the writer writes, and does the visits.
@@ -101,6 +102,7 @@ func (n *Node) applyBatch() (some, ok bool) {
 		return false, true
 	}
 	results.Reset()
+	results.Full = n.tellSome
 	bytes, m := 0, n.cfg.Machine
 	var confs []*raftpb.ConfChangeV2
 	for _, message := range batch {
@@ -128,17 +130,39 @@ func (n *Node) applyBatch() (some, ok bool) {
 	return true, true
 }
 
-// tell tells everyone what was applied and became visible.
-func (n *Node) tell(
-	m *state.Machine, rev int64, events []mvcc.Event, confs []*raftpb.ConfChangeV2, bytes int,
-	results *state.Results,
-) {
+// tellSome makes visible what the commands so far have brought, perhaps of a part of an entry, and
+// tells it: what they bring is not bounded by what they take. Reads that must see all that is
+// committed still wait for the entry's end.
+func (n *Node) tellSome() error {
+	m, results := n.cfg.Machine, &n.applier.results
+	rev, events, err := m.Publish()
+	if err != nil {
+		return fmt.Errorf("write the record log: %w", err)
+	}
+	n.together(func() {
+		n.tellChanges(m, rev, events)
+		n.complete(results)
+	})
+	results.Reset()
+	return nil
+}
+
+// tellChanges tells watchers and the lessor.
+func (n *Node) tellChanges(m *state.Machine, rev int64, events []mvcc.Event) {
 	if len(events) > 0 && n.cfg.Published != nil {
 		n.cfg.Published(rev, events)
 	}
 	if leases := m.LeaseEvents(); len(leases) > 0 && n.cfg.Leases != nil {
 		n.cfg.Leases(leases)
 	}
+}
+
+// tell tells everyone what was applied and became visible.
+func (n *Node) tell(
+	m *state.Machine, rev int64, events []mvcc.Event, confs []*raftpb.ConfChangeV2, bytes int,
+	results *state.Results,
+) {
+	n.tellChanges(m, rev, events)
 	if m.TakeMembersChanged() && n.cfg.MembersChanged != nil {
 		n.cfg.MembersChanged()
 	}
@@ -152,6 +176,10 @@ func (n *Node) tell(
 		n.cfg.Applied(m.Index(), bytes)
 	}
 	n.complete(results)
+	if a := &n.applier; a.open != nil {
+		n.waiting.release(a.open)
+		a.open = nil
+	}
 }
 
 // setSoloReader lets reads go without a round if this member is alone and leads. The status is
@@ -165,9 +193,10 @@ func (n *Node) setSoloReader(m *state.Machine) {
 	}
 }
 
-// complete gives the results of this member's own proposals to the clients that wait.
+// complete gives the results of this member's own proposals to the clients that wait. The last
+// entry of them may go on in the next results.
 func (n *Node) complete(results *state.Results) {
-	var batch *waitingBatch
+	batch := n.applier.open
 	for i := range results.List {
 		r := &results.List[i]
 		if r.Origin != n.cfg.ID {
@@ -188,7 +217,5 @@ func (n *Node) complete(results *state.Results) {
 			batch.done[r.Position](results.Replies[r.From:r.To], nil)
 		}
 	}
-	if batch != nil {
-		n.waiting.release(batch)
-	}
+	n.applier.open = batch
 }

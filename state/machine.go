@@ -100,15 +100,23 @@ const (
 	LeaseRevoked
 )
 
+// fullBytes is how much commands may bring before Results.Full is called, keptReplies how much
+// memory of replies is kept.
+const fullBytes, keptReplies = 8 << 20, 4 << 20
+
 // Results collects the outcomes of commands in the order of execution, replies one after the other
 // in one buffer. Reset keeps the memory.
 type Results struct {
 	Replies []byte
 	List    []Result
+	// Full, if set, is called between two commands, of one entry too, when the replies and the
+	// changes that are not published exceed fullBytes: a small command can bring much. It has to
+	// publish, use the results and Reset them. Its error is that of Apply.
+	Full func() error
 }
 
 // Result is the outcome of one command: either Err is set, or Replies[From:To] is the response
-// message, header included.
+// message, header included. There is none of a command of another member, for nobody waits for it.
 type Result struct {
 	Origin   uint64
 	Sequence uint64
@@ -119,7 +127,12 @@ type Result struct {
 }
 
 // Reset forgets the results.
-func (r *Results) Reset() { r.Replies, r.List = r.Replies[:0], r.List[:0] }
+func (r *Results) Reset() {
+	r.Replies, r.List = r.Replies[:0], r.List[:0]
+	if cap(r.Replies) > keptReplies {
+		r.Replies = nil
+	}
+}
 
 // New makes the machine of an opened store and the rest of an image.
 func New(local cairn.MemberID, img *Image, store *mvcc.Store) *Machine {
@@ -247,8 +260,14 @@ func (m *Machine) applyBatch(data []byte, out *Results) error {
 			}
 			r.Err, err = apiErr, nil
 		}
+		if r.Origin != m.local {
+			out.Replies = out.Replies[:r.From]
+		}
 		r.To = len(out.Replies)
 		out.List = append(out.List, r)
+		if out.Full != nil && err == nil && len(out.Replies)+m.store.Unpublished() > fullBytes {
+			err = out.Full()
+		}
 	}
 	return err
 }

@@ -24,6 +24,8 @@ var layers = []layer{
 	{"outside world", []string{"vfs", "clock", "task"},
 		"files, time and concurrency have one door each, so that tests can put a false world " +
 			"behind it"},
+	{"remedy", []string{"internal/remedy"},
+		"what errors of damaged data advise is one text for all who find damage"},
 	{"process", []string{"internal/process"},
 		"what the system lets the process have, for those who show it or keep to it"},
 	{"links", []string{"internal/link"},

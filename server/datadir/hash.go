@@ -133,6 +133,11 @@ const replayBytes = 16 << 20
 // Replay applies the entries of a raft log behind the machine's index, up to one that is committed.
 func Replay(w *wal.WAL, m *state.Machine, to uint64) error {
 	var results state.Results
+	results.Full = func() error {
+		results.Reset()
+		_, _, err := m.Publish()
+		return err
+	}
 	for m.Index() < to {
 		entries, err := w.Entries(m.Index()+1, to+1, replayBytes)
 		if err != nil {
