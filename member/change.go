@@ -57,7 +57,9 @@ func NewID(peerURLs []string, now time.Time) cairn.MemberID {
 }
 
 // Check says whether a change fits the membership, in the order and with the errors of etcd
-// (membership.RaftCluster.ValidateConfigurationChange).
+// (membership.RaftCluster.ValidateConfigurationChange). Besides, somebody who votes must be left: two
+// who remove each other at the same time are both let through by who proposes it, and no member
+// could go on behind such an entry (etcd's end there).
 func (s *Set) Check(c *Change) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -72,6 +74,10 @@ func (s *Set) Check(c *Change) error {
 		return cairn.ErrMemberNotFound
 	case c.Action == Promote && !s.members[i].IsLearner:
 		return cairn.ErrMemberNotLearner
+	case c.Action == Remove && !slices.ContainsFunc(s.members, func(m Member) bool {
+		return !m.IsLearner && m.ID != c.Member.ID
+	}):
+		return cairn.ErrFewStarted
 	}
 	if c.Action == Add || c.Action == Update {
 		for _, m := range s.members {

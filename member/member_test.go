@@ -3,6 +3,7 @@ package member
 import (
 	"testing"
 
+	cairn "github.com/cairnkv/cairn"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -41,5 +42,30 @@ func TestEncode(t *testing.T) {
 	}
 	if _, err := Decode([]byte("{")); err == nil {
 		t.Fatal("a cut membership was accepted")
+	}
+}
+
+// TestLastVoter: somebody who votes is left, whoever removes whom.
+func TestLastVoter(t *testing.T) {
+	s := NewSet(5, []Member{{ID: 1}, {ID: 2}, {ID: 3, IsLearner: true}})
+	remove := func(id uint64) error {
+		c := &Change{Action: Remove, Member: Member{ID: id}}
+		err := s.Check(c)
+		if err == nil {
+			s.Apply(c)
+		}
+		return err
+	}
+	if err := remove(1); err != nil {
+		t.Fatal(err)
+	}
+	if err := remove(2); err != cairn.ErrFewStarted {
+		t.Errorf("the last voter: %v", err)
+	}
+	if err := remove(3); err != nil {
+		t.Errorf("a learner: %v", err)
+	}
+	if err := remove(2); err != cairn.ErrFewStarted {
+		t.Errorf("the last member: %v", err)
 	}
 }

@@ -464,3 +464,30 @@ func TestLostLogIsFatal(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestRemoveEachOther: two voters are removed at the same time. The one whose turn comes last stays,
+// and takes writes.
+func TestRemoveEachOther(t *testing.T) {
+	e := newEnsemble(t, 2)
+	leader := e.leader()
+	results := make(chan error, 2)
+	for _, id := range []uint64{3 - leader, leader} { // both before one is applied
+		e.rigs[leader].node.ProposeChange(
+			&member.Change{Action: member.Remove, Member: member.Member{ID: id}},
+			func(_ []byte, err error) { results <- err })
+	}
+	first, second := <-results, <-results
+	if errors.Is(first, cairn.ErrFewStarted) {
+		first, second = second, first
+	}
+	if first != nil || !errors.Is(second, cairn.ErrFewStarted) {
+		t.Errorf("%v, %v", first, second)
+	}
+	left := e.rigs[leader].machine.Members().List()
+	if len(left) != 1 {
+		t.Fatalf("members: %v", left)
+	}
+	if o := e.rigs[left[0].ID].put("a", "b"); o.err != nil {
+		t.Error(o.err)
+	}
+}

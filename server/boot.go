@@ -138,7 +138,9 @@ func (st *stores) forceNewCluster(s *Server) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(st.log.Sync(), st.dir.BeginInstall(img.Index)); err != nil {
+	// What has come of the old cluster's state must not be added to what the new one will write.
+	err = errors.Join(st.dir.DropIncoming(), st.log.Sync(), st.dir.BeginInstall(img.Index))
+	if err != nil {
 		return err
 	}
 	if err := st.dir.Save(img.Index, payload); err != nil {
@@ -203,7 +205,7 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 		return fmt.Errorf("%w: the raft log begins at entry %d, the checkpoint ends at %d; %s",
 			datadir.ErrDamaged, first, img.Index, remedy.Replace)
 	}
-	installed, err := st.dir.Installed(img.Index)
+	installed, stale, err := st.dir.Installed(img.Index)
 	if err != nil {
 		return err
 	}
@@ -212,6 +214,11 @@ func (st *stores) reconcile(s *Server, img *state.Image, found bool) error {
 			return err
 		}
 		return st.dir.EndInstall()
+	}
+	if stale { // a later checkpoint of this member's own might be of that index
+		if err := st.dir.EndInstall(); err != nil {
+			return err
+		}
 	}
 	if last < img.Index {
 		if !s.cfg.UnsafeNoFsync {

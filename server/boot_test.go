@@ -394,3 +394,70 @@ func TestForceNewClusterDamaged(t *testing.T) {
 		t.Errorf("revision %d, it was %d", got, rev)
 	}
 }
+
+// TestForceNewClusterDropsIncoming: what has come of the old cluster's state is not added to what the
+// new one writes.
+func TestForceNewClusterDropsIncoming(t *testing.T) {
+	fs := vfs.NewMem()
+	r := mustStart(t, smallSystem(fs))
+	if _, err := r.put("a", "1", 0); err != nil {
+		t.Fatal(err)
+	}
+	incoming := r.stores.dir.Incoming()
+	r.stop(t)
+	if err := fs.MkdirAll(incoming); err != nil {
+		t.Fatal(err)
+	}
+	f, err := fs.Create(filepath.Join(incoming, "staged"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close(), fs.SyncDir(incoming), fs.SyncDir("data")); err != nil {
+		t.Fatal(err)
+	}
+	r = mustStart(t, smallSystem(fs), "--force-new-cluster")
+	r.stop(t)
+	names, err := fs.CrashClone(nil).List(incoming)
+	if err == nil && len(names) > 0 {
+		t.Errorf("left: %v", names)
+	}
+}
+
+// TestStaleInstall: the note of an install that did not come to its checkpoint does not empty the
+// raft log later, behind a checkpoint of this member's own that happens to be of that index.
+func TestStaleInstall(t *testing.T) {
+	fs := vfs.NewMem()
+	r := mustStart(t, smallSystem(fs))
+	if _, err := r.put("a", "1", 0); err != nil {
+		t.Fatal(err)
+	}
+	r.stop(t)
+	at := r.saved.Load().index + 20
+	d, err := datadir.Open(fs, "data", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.BeginInstall(at), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	r = mustStart(t, smallSystem(fs))
+	for r.node.Status().Applied < at {
+		if _, err := r.put("b", "1", 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.makeCheckpoint(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = r.put("c", "acknowledged", 0); err != nil {
+		t.Fatal(err)
+	}
+	clone := fs.CrashClone(nil)
+	r.stop(t)
+	r = mustStart(t, smallSystem(clone))
+	defer r.stop(t)
+	got, err := r.get("c", "", 0)
+	if err != nil || len(got.Kvs) != 1 {
+		t.Errorf("an acknowledged write is gone: %v, %v", got, err)
+	}
+}

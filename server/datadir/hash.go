@@ -22,7 +22,7 @@ func (d *Dir) checkWhole(index uint64) error {
 	if err != nil {
 		return err
 	}
-	installed, err := d.Installed(index)
+	installed, _, err := d.Installed(index)
 	if err == nil && (damaged || installed) {
 		err = fmt.Errorf("%w: the member in %s is fetching what it lacks from others; start it "+
 			"and let it get well first", ErrDamaged, d.Root)

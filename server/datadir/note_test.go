@@ -24,7 +24,7 @@ func TestNotesStayAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if installed, err := again.Installed(23); installed || err != nil {
+	if installed, stale, err := again.Installed(23); installed || stale || err != nil {
 		t.Errorf("after a power failure Installed(23) = %v, %v", installed, err)
 	}
 }
