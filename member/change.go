@@ -57,9 +57,9 @@ func NewID(peerURLs []string, now time.Time) cairn.MemberID {
 }
 
 // Check says whether a change fits the membership, in the order and with the errors of etcd
-// (membership.RaftCluster.ValidateConfigurationChange). Besides, somebody who votes must be left: two
-// who remove each other at the same time are both let through by who proposes it, and no member
-// could go on behind such an entry (etcd's end there).
+// (membership.RaftCluster.ValidateConfigurationChange). Besides, somebody who votes must be left:
+// two who remove each other at the same time are both let through by who proposes it, and no
+// member could go on behind such an entry (etcd's end there).
 func (s *Set) Check(c *Change) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

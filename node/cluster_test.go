@@ -465,8 +465,8 @@ func TestLostLogIsFatal(t *testing.T) {
 	}
 }
 
-// TestRemoveEachOther: two voters are removed at the same time. The one whose turn comes last stays,
-// and takes writes.
+// TestRemoveEachOther: two voters are removed at the same time. The one whose turn comes last
+// stays, and takes writes.
 func TestRemoveEachOther(t *testing.T) {
 	e := newEnsemble(t, 2)
 	leader := e.leader()

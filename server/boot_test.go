@@ -395,8 +395,8 @@ func TestForceNewClusterDamaged(t *testing.T) {
 	}
 }
 
-// TestForceNewClusterDropsIncoming: what has come of the old cluster's state is not added to what the
-// new one writes.
+// TestForceNewClusterDropsIncoming: what has come of the old cluster's state is not added to what
+// the new one writes.
 func TestForceNewClusterDropsIncoming(t *testing.T) {
 	fs := vfs.NewMem()
 	r := mustStart(t, smallSystem(fs))
@@ -412,7 +412,8 @@ func TestForceNewClusterDropsIncoming(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(f.Sync(), f.Close(), fs.SyncDir(incoming), fs.SyncDir("data")); err != nil {
+	err = errors.Join(f.Sync(), f.Close(), fs.SyncDir(incoming), fs.SyncDir("data"))
+	if err != nil {
 		t.Fatal(err)
 	}
 	r = mustStart(t, smallSystem(fs), "--force-new-cluster")

@@ -381,8 +381,15 @@ func (s *Server) insist(ctx context.Context, kind command.Kind, m proto.Message)
 		if !again || ctx.Err() != nil {
 			return err
 		}
+		st := s.node.Status()
+		if st.Leader == 0 {
+			s.logger.Warn("no leader: still waiting for a majority of the members to be reachable",
+				slog.Int("members", len(s.stores.machine.Members().List())),
+				slog.Uint64("applied", st.Applied))
+			continue
+		}
 		s.logger.Warn("still waiting for the log to be applied",
-			slog.Uint64("applied", s.node.Status().Applied))
+			slog.Uint64("applied", st.Applied), slog.Uint64("committed", st.Commit))
 	}
 }
 
