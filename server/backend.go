@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +47,7 @@ type backend struct {
 	chunk   int           // bytes of a piece of a streamed range
 
 	sending    chan struct{}   // holds a token for each snapshot that is being sent
-	raising    [3]atomic.Bool  // by type: an alarm is being proposed
+	raising    sync.Map        // of alarm.Alarm: those that are being proposed
 	full       atomic.Bool     // the disk is: what would fill it more is refused at once
 	prepareDue chan<- struct{} // asks to look at the disk again
 }
@@ -120,17 +121,19 @@ func (b *backend) raiseCorrupt(err error) {
 	b.raise(alarm.Corrupt)
 }
 
-// raise proposes an alarm of this member, unless one of its type is raised or on its way.
+// raise proposes an alarm of this member, unless it is on its way or one of its type is raised.
 func (b *backend) raise(t alarm.Type) bool {
 	return !b.machine.Alarms().Active(t) && b.raiseFor(b.machine.Local(), t)
 }
 
-// raiseFor proposes an alarm of any member, unless one of its type is on its way.
+// raiseFor proposes an alarm of any member, unless that very one is on its way: another member's
+// says nothing of this one.
 func (b *backend) raiseFor(id cairn.MemberID, t alarm.Type) bool {
-	if !b.raising[t].CompareAndSwap(false, true) {
+	a := alarm.Alarm{Member: id, Type: t}
+	if _, proposed := b.raising.LoadOrStore(a, nil); proposed {
 		return false
 	}
-	done := func([]byte, error) { b.raising[t].Store(false) }
+	done := func([]byte, error) { b.raising.Delete(a) }
 	req, err := proto.Marshal(&etcdserverpb.AlarmRequest{
 		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: id,
 		Alarm: etcdserverpb.AlarmType(t),
