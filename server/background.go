@@ -205,7 +205,8 @@ func (t *trail) add(index uint64, bytes int64, keep uint64) (to uint64) {
 // truncateLog lets the raft log lose what a new checkpoint makes needless.
 func (s *Server) truncateLog(index uint64, bytes int64) {
 	to := s.trail.add(index, bytes, s.cfg.SnapshotCatchUpEntries)
-	if s.node.Status().Lone {
+	// The members, not the voters: a learner of a lone voter is to catch up, too.
+	if len(s.stores.machine.Members().List()) == 1 {
 		to = index // there is no one to catch up
 	}
 	if mutate.On(mutate.TruncateEarly) {
