@@ -12,6 +12,7 @@ import (
 	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/task"
+	"github.com/cairnkv/cairn/upkeep"
 	"github.com/cairnkv/cairn/vfs"
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -341,20 +342,18 @@ func (s *Server) tickLeases(_ context.Context, now time.Time) {
 	if term == 0 {
 		return
 	}
-	revoke, checkpoints := s.lessor.Tick(now)
+	revoke := s.lessor.Tick(now, func(checkpoints []upkeep.Checkpoint) {
+		r := &etcdserverpb.LeaseCheckpointRequest{}
+		for _, c := range checkpoints {
+			r.Checkpoints = append(r.Checkpoints,
+				&etcdserverpb.LeaseCheckpoint{ID: c.ID, Remaining_TTL: c.Remaining})
+		}
+		s.proposeIn(term, command.LeaseCheckpoint, r)
+	})
 	for _, id := range revoke {
 		s.metrics.LeasesExpired.Inc()
 		s.proposeIn(term, command.LeaseRevoke, &etcdserverpb.LeaseRevokeRequest{ID: id})
 	}
-	if len(checkpoints) == 0 {
-		return
-	}
-	r := &etcdserverpb.LeaseCheckpointRequest{}
-	for _, c := range checkpoints {
-		r.Checkpoints = append(r.Checkpoints,
-			&etcdserverpb.LeaseCheckpoint{ID: c.ID, Remaining_TTL: c.Remaining})
-	}
-	s.proposeIn(term, command.LeaseCheckpoint, r)
 }
 
 // tickCompaction proposes an automatic compaction when it is time.
@@ -372,7 +371,9 @@ func (s *Server) tickCompaction(_ context.Context, now time.Time) {
 // propose proposes a command that nobody waits for; what fails is tried again by its owner's tick.
 func (s *Server) propose(kind command.Kind, m proto.Message) { s.proposeIn(0, kind, m) }
 
-// proposeIn is propose for what this member decided as the leader of a term, 0: not as a leader.
+// proposeIn is propose for what this member decided as the leader of a term, 0: not as a leader. It
+// queues and does not wait; what is refused is told to the log alone, so that a caller may hold a
+// lock.
 func (s *Server) proposeIn(term uint64, kind command.Kind, m proto.Message) {
 	req, err := proto.Marshal(m)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package upkeep is the leader's duties as pure machines: each is told the time and what happened,
-// and answers with what ought to be proposed. Nothing here starts a goroutine, reads a clock or
-// proposes by itself; package server drives it.
+// and answers with what ought to be proposed, or hands it to a function that it was given. Nothing
+// here starts a goroutine, reads a clock or knows of a log; package server drives it.
 package upkeep
 
 import (
@@ -213,11 +213,16 @@ type Checkpoint struct {
 	Remaining int64
 }
 
-// Tick returns the leases to revoke now and the checkpoints to propose, both bounded. A lease that
-// is still there after a while is returned again.
-func (l *Lessor) Tick(now time.Time) (revoke []cairn.LeaseID, checkpoints []Checkpoint) {
+// Tick returns the leases to revoke now and gives propose the checkpoints to propose, if there are
+// any; both are bounded. A lease that is still there after a while is returned again.
+//
+// propose is called under the lessor's lock: it queues the checkpoints before it returns, and must
+// neither block nor call the lessor. A renewal that has a checkpoint to take back thus comes behind
+// it in the log; before it, it would take back nothing.
+func (l *Lessor) Tick(now time.Time, propose func([]Checkpoint)) (revoke []cairn.LeaseID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	var checkpoints []Checkpoint
 	for len(l.queue) > 0 && !l.queue[0].next.After(now) &&
 		len(revoke) < maxRevokesPerTick && len(checkpoints) < maxCheckpointsPerTick {
 		c := l.queue[0]
@@ -232,7 +237,10 @@ func (l *Lessor) Tick(now time.Time) (revoke []cairn.LeaseID, checkpoints []Chec
 		}
 		heap.Fix(&l.queue, 0)
 	}
-	return revoke, checkpoints
+	if len(checkpoints) > 0 {
+		propose(checkpoints)
+	}
+	return revoke
 }
 
 // clockHeap orders clocks by when they must be looked at.

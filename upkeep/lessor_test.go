@@ -21,6 +21,12 @@ func leases(all ...lease.Info) func() []lease.Info {
 	return func() []lease.Info { return all }
 }
 
+// tick is Tick with both answers.
+func tick(l *Lessor, now time.Time) (revoke []cairn.LeaseID, checkpoints []Checkpoint) {
+	revoke = l.Tick(now, func(c []Checkpoint) { checkpoints = append(checkpoints, c...) })
+	return revoke, checkpoints
+}
+
 func TestLessorLife(t *testing.T) {
 	l := NewLessor(0)
 	if _, err := l.Renew(at(0), 1); !errors.Is(err, cairn.ErrNotLeader) {
@@ -32,13 +38,13 @@ func TestLessorLife(t *testing.T) {
 	if got := l.Remaining(at(1), 1); got != -1 {
 		t.Errorf("a lease that the promotion did not name has %d s left", got)
 	}
-	if r, _ := l.Tick(at(2.9)); len(r) != 0 {
+	if r, _ := tick(l, at(2.9)); len(r) != 0 {
 		t.Errorf("revoked early: %v", r)
 	}
-	if r, _ := l.Tick(at(3)); !slices.Equal(r, []int64{4}) {
+	if r, _ := tick(l, at(3)); !slices.Equal(r, []int64{4}) {
 		t.Errorf("at 3 s: %v", r)
 	}
-	if r, _ := l.Tick(at(4)); !slices.Equal(r, []int64{3}) {
+	if r, _ := tick(l, at(4)); !slices.Equal(r, []int64{3}) {
 		t.Errorf("at 4 s, by its checkpoint: %v", r)
 	}
 	renewal, err := l.Renew(at(4.5), 4)
@@ -51,7 +57,7 @@ func TestLessorLife(t *testing.T) {
 	default:
 		t.Error("the end of the lease was not told")
 	}
-	if r, _ := l.Tick(at(7)); !slices.Equal(r, []int64{3}) {
+	if r, _ := tick(l, at(7)); !slices.Equal(r, []int64{3}) {
 		t.Errorf("a revocation that did not happen is not asked for again: %v", r)
 	}
 	if renewal, err = l.Renew(at(9), 2); err != nil || renewal.TTL != 10 {
@@ -61,7 +67,7 @@ func TestLessorLife(t *testing.T) {
 		t.Errorf("8.5 s left are told as %d", got)
 	}
 	l.Demote()
-	if r, _ := l.Tick(at(1000)); len(r) != 0 {
+	if r, _ := tick(l, at(1000)); len(r) != 0 {
 		t.Errorf("revoked without leadership: %v", r)
 	}
 }
@@ -70,10 +76,10 @@ func TestLessorCheckpoints(t *testing.T) {
 	l := NewLessor(0)
 	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}, lease.Info{ID: 2, TTL: 299}))
 	l.Revoked(2)
-	if _, c := l.Tick(at(299)); len(c) != 0 {
+	if _, c := tick(l, at(299)); len(c) != 0 {
 		t.Errorf("before the interval: %v", c)
 	}
-	if _, c := l.Tick(at(300)); !slices.Equal(c, []Checkpoint{{1, 700}}) {
+	if _, c := tick(l, at(300)); !slices.Equal(c, []Checkpoint{{1, 700}}) {
 		t.Errorf("at the interval: %v", c)
 	}
 	l.Granted(at(300), lease.Info{ID: 1, TTL: 1000, Remaining: 700})
@@ -91,12 +97,34 @@ func TestLessorCheckpoints(t *testing.T) {
 func TestLessorRenewsUnderCheckpoint(t *testing.T) {
 	l := NewLessor(0)
 	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}))
-	if _, c := l.Tick(at(300)); len(c) != 1 {
+	if _, c := tick(l, at(300)); len(c) != 1 {
 		t.Fatalf("at the interval: %v", c)
 	}
 	if r, err := l.Renew(at(300.1), 1); err != nil || !r.ClearCheckpoint {
 		t.Errorf("a renewal while a checkpoint is under way: %+v, %v", r, err)
 	}
+}
+
+// TestLessorProposesBeforeRenewals: no renewal comes between a checkpoint and its proposal. It
+// would propose first what takes the checkpoint back.
+func TestLessorProposesBeforeRenewals(t *testing.T) {
+	l := NewLessor(0)
+	l.Promote(at(0), leases(lease.Info{ID: 1, TTL: 1000}, lease.Info{ID: 2, TTL: 300}))
+	calls := 0
+	revoke := l.Tick(at(300), func(c []Checkpoint) {
+		calls++
+		if !slices.Equal(c, []Checkpoint{{1, 700}}) {
+			t.Errorf("to propose: %v", c)
+		}
+		if l.mu.TryLock() {
+			l.mu.Unlock()
+			t.Error("a renewal need not wait until the checkpoint is proposed")
+		}
+	})
+	if calls != 1 || !slices.Equal(revoke, []int64{2}) {
+		t.Errorf("%d proposals, revoked %v", calls, revoke)
+	}
+	l.Tick(at(301), func(c []Checkpoint) { t.Errorf("to propose, when nothing is due: %v", c) })
 }
 
 // A lease is revoked never before its deadline, and in the tick after it at the latest.
@@ -128,7 +156,7 @@ func TestLessorModel(t *testing.T) {
 				}
 			default:
 				now = now.Add(time.Duration(rng.Int64N(int64(30 * time.Second))))
-				revoked, _ := l.Tick(now)
+				revoked, _ := tick(l, now)
 				for id, d := range deadlines {
 					if got := slices.Contains(revoked, id); got != !now.Before(d) {
 						t.Fatalf("seed %d: lease %d due %v at %v: revoked %v",
