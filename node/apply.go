@@ -167,7 +167,7 @@ func (n *Node) tell(
 		n.cfg.MembersChanged()
 	}
 	if len(confs) > 0 {
-		n.confs.put(confs...)
+		n.confs.put(confBatch{m.Index(), confs})
 	}
 	n.applied.Store(m.Index())
 	n.notePoint(m)

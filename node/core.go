@@ -33,6 +33,10 @@ type Core struct {
 	lone    bool // the only voter
 	learner bool
 	voters  int
+
+	restored  uint64            // index of the last snapshot that was handed out
+	committed uint64            // term of the last entry that was handed out to be applied
+	early     []*raftpb.Message // read points asked for before a lone leader knows them
 }
 
 // CoreConfig is what a core starts from.
@@ -58,6 +62,9 @@ const (
 	// maxInflightBytes bounds the entries in them: what a slow peer may keep in memory here. It is
 	// less than a queue of package transport takes, or what that drops is sent again and again.
 	maxInflightBytes = 24 << 20
+	// maxEarlyReads bounds the read points that wait for a lone leader's first entry: each member
+	// asks for one at a time, and again when it hears nothing.
+	maxEarlyReads = 1 << 10
 )
 
 // NewCore makes a core.
@@ -115,6 +122,7 @@ type Output struct {
 // Ready collects what there is to do and says whether there is anything.
 func (c *Core) Ready(out *Output) bool {
 	*out = Output{Appends: out.Appends[:0], Applies: out.Applies[:0], Sends: out.Sends[:0]}
+	c.stepEarlyReads()
 	if !c.raw.HasReady() {
 		return false
 	}
@@ -124,9 +132,13 @@ func (c *Core) Ready(out *Output) bool {
 		case raft.LocalAppendThread:
 			if snap := m.GetSnapshot(); snap != nil { // raft has taken its configuration over
 				c.setConf(snap.GetMetadata().GetConfState())
+				c.restored = snap.GetMetadata().GetIndex()
 			}
 			out.Appends = append(out.Appends, m)
 		case raft.LocalApplyThread:
+			if entries := m.GetEntries(); len(entries) > 0 {
+				c.committed = entries[len(entries)-1].GetTerm()
+			}
 			out.Applies = append(out.Applies, m)
 		default:
 			out.Sends = append(out.Sends, m)
@@ -153,12 +165,13 @@ func (c *Core) ProposeConfChange(cc *raftpb.ConfChangeV2) error {
 	return c.raw.ProposeConfChange(cc)
 }
 
-// ApplyConfChange tells raft of a configuration change that was carried out, and returns the
-// configuration after it.
-func (c *Core) ApplyConfChange(cc *raftpb.ConfChangeV2) *raftpb.ConfState {
-	conf := c.raw.ApplyConfChange(cc)
-	c.setConf(conf)
-	return conf
+// ApplyConfChange tells raft of a configuration change that was carried out by the time that the
+// state was at index. What the applier carries out behind a snapshot that raft has taken over is
+// passed over: the snapshot's configuration has it, or has what became of it since.
+func (c *Core) ApplyConfChange(index uint64, cc *raftpb.ConfChangeV2) {
+	if index > c.restored {
+		c.setConf(c.raw.ApplyConfChange(cc))
+	}
 }
 
 // Transfer asks a leader to hand its office to a voter; it does so when that one's log is
@@ -221,12 +234,53 @@ func (c *Core) Successor(past map[uint64]bool) uint64 {
 }
 
 // ReadIndex asks for a read point; it comes with the same context in Output.Reads, or is lost.
-func (c *Core) ReadIndex(context []byte) { c.raw.ReadIndex(context) }
+func (c *Core) ReadIndex(context []byte) {
+	if c.knowsReadPoint() {
+		c.raw.ReadIndex(context)
+		return
+	}
+	c.addEarlyRead(&raftpb.Message{
+		Type: raftpb.MsgReadIndex.Enum(), Entries: []*raftpb.Entry{{Data: context}},
+	})
+}
+
+// knowsReadPoint says whether what raft answers to MsgReadIndex now is a read point. The commit
+// index of a new leader may be behind what was acknowledged before (it is written without a sync of
+// its own) until an entry of its term is committed. Among several voters raft waits for that; a
+// lone one it lets answer at once.
+func (c *Core) knowsReadPoint() bool {
+	if !c.lone {
+		return true
+	}
+	s := c.raw.BasicStatus()
+	return s.RaftState != raft.StateLeader || c.committed == s.GetTerm()
+}
+
+func (c *Core) addEarlyRead(m *raftpb.Message) {
+	if len(c.early) < maxEarlyReads { // else it is lost, and asked for again
+		c.early = append(c.early, m)
+	}
+}
+
+// stepEarlyReads gives raft the reads that have waited, once it can answer them or another leads.
+func (c *Core) stepEarlyReads() {
+	if len(c.early) == 0 || !c.knowsReadPoint() {
+		return
+	}
+	for _, m := range c.early {
+		_ = c.raw.Step(m) // an error says that it is lost, as one that comes without a leader
+	}
+	c.early = nil
+}
 
 // Step takes a message of a peer, or a response of the log writer or the applier. Messages that do
 // not matter any more are no error; raft.ErrProposalDropped says that a peer's proposals were not
 // taken, as those of Propose.
 func (c *Core) Step(m *raftpb.Message) error {
+	if m.GetType() == raftpb.MsgReadIndex && !c.knowsReadPoint() {
+		c.addEarlyRead(m)
+		return nil
+	}
 	err := c.raw.Step(m)
 	if errors.Is(err, raft.ErrStepPeerNotFound) {
 		return nil

@@ -112,8 +112,14 @@ func raftError(p any) error {
 // boxes is what a pass takes out of the mailboxes; the memory is used again.
 type boxes struct {
 	inbox []*raftpb.Message
-	confs []*raftpb.ConfChangeV2
+	confs []confBatch
 	calls []func(*Core)
+}
+
+// confBatch is the configuration changes of a batch of entries that was applied up to index.
+type confBatch struct {
+	index   uint64
+	changes []*raftpb.ConfChangeV2
 }
 
 // take gives the core what has arrived. Configuration changes are taken out behind the messages and
@@ -123,8 +129,10 @@ func (n *Node) take() error {
 	box.inbox = n.inbox.take(box.inbox)
 	box.confs = n.confs.take(box.confs)
 	box.calls = n.calls.take(box.calls)
-	for _, cc := range box.confs {
-		n.core.ApplyConfChange(cc)
+	for _, batch := range box.confs {
+		for _, cc := range batch.changes {
+			n.core.ApplyConfChange(batch.index, cc)
+		}
 	}
 	for _, m := range box.inbox {
 		if err := n.step(m); err != nil {
@@ -162,13 +170,14 @@ func (n *Node) handOut() {
 	for n.core.Ready(&out) {
 		n.noteStatus() // before what follows from it leaves this member
 		for _, m := range out.Appends {
+			if snap := m.GetSnapshot(); snap != nil { // comes before the message's entries
+				n.lastAppended = snap.GetMetadata().GetIndex()
+				n.installs++
+			}
 			if entries := m.GetEntries(); len(entries) > 0 {
 				n.lastAppended = entries[len(entries)-1].GetIndex()
 				n.unsynced.Add(1)
 				n.noteConf(m)
-			}
-			if m.GetSnapshot() != nil {
-				n.installs++
 			}
 		}
 		if len(out.Appends) > 0 {

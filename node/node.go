@@ -136,9 +136,9 @@ type Node struct {
 	core *Core
 
 	proposals proposalQueue
-	changes   proposalQueue                 // of the configuration
-	inbox     mailbox[*raftpb.Message]      // messages for the core
-	confs     mailbox[*raftpb.ConfChangeV2] // carried out, for the core
+	changes   proposalQueue            // of the configuration
+	inbox     mailbox[*raftpb.Message] // messages for the core
+	confs     mailbox[confBatch]       // carried out, for the core
 	calls     mailbox[func(*Core)]
 	appends   mailbox[*raftpb.Message] // for the writer
 	applies   mailbox[*raftpb.Message] // for the applier
@@ -171,7 +171,7 @@ type Node struct {
 	held      []heldProposal
 	confIndex uint64 // before it is applied, no configuration change may be proposed
 	leader    uint64 // the last known
-	// lastAppended is the last entry that was handed to the writer.
+	// lastAppended is the end of the log once all that was handed to the writer is in it.
 	lastAppended uint64
 	passed       map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
 	passing      time.Time       // when it tried last
@@ -197,6 +197,8 @@ func Start(cfg Config) (_ *Node, err error) {
 		stop:     make(chan struct{}),
 		began:    cfg.Clock.Now(),
 		proposer: proposer{sequence: cfg.FirstSequence},
+
+		lastAppended: cfg.Log.LastIndex(),
 	}
 	n.wakeLoop, n.wakeWriter, n.wakeApplier = newSignal(), newSignal(), newSignal()
 	n.reads = newReadQueue(cfg.RequestTimeout, cfg.ID, cfg.FirstSequence)

@@ -29,7 +29,7 @@ type readQueue struct {
 	context uint64   // of the round under way, or the last one
 	asked   time.Time
 	begun   bool        // the round has begun in this pass, and its point was not asked for yet
-	last    uint64      // entry of the leader's log when the round began
+	last    uint64      // entry of this member's log when the round began
 	term    uint64      // then
 	ready   []readyRead // read point known, state not there yet
 }
