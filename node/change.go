@@ -31,6 +31,9 @@ func (n *Node) ProposeChange(c *member.Change, done Done) {
 // noteConf notes appended entries before which no configuration change may be proposed: raft lets a
 // leader have one that is not applied, and none of earlier terms (its first entry stands for them).
 func (n *Node) noteConf(m *raftpb.Message) {
+	if entries := m.GetEntries(); len(entries) > 0 { // what was behind the first is gone
+		n.confIndex = min(n.confIndex, entries[0].GetIndex()-1)
+	}
 	for _, e := range m.GetEntries() {
 		if e.GetType() != raftpb.EntryNormal || len(e.GetData()) == 0 {
 			n.confIndex = max(n.confIndex, e.GetIndex())

@@ -356,3 +356,22 @@ func addLearner(t *testing.T, index, term, id uint64) *raftpb.Entry {
 		Term: proto.Uint64(term), Data: data,
 	}
 }
+
+// TestLostChange: a configuration change that was lost with the log's tail does not keep others
+// away.
+func TestLostChange(t *testing.T) {
+	n := &Node{}
+	appended := func(kind raftpb.EntryType, index uint64) *raftpb.Message {
+		return &raftpb.Message{Entries: []*raftpb.Entry{
+			{Type: kind.Enum(), Index: proto.Uint64(index), Data: []byte("x")}}}
+	}
+	n.noteConf(appended(raftpb.EntryConfChangeV2, 10))
+	n.noteConf(appended(raftpb.EntryNormal, 11))
+	if n.confIndex != 10 {
+		t.Errorf("the change is of entry 10, noted is %d", n.confIndex)
+	}
+	n.noteConf(appended(raftpb.EntryNormal, 7))
+	if n.confIndex >= 7 {
+		t.Errorf("entry %d, which is gone, is waited for", n.confIndex)
+	}
+}
