@@ -37,6 +37,7 @@ type Core struct {
 	restored  uint64            // index of the last snapshot that was handed out
 	committed uint64            // term of the last entry that was handed out to be applied
 	early     []*raftpb.Message // read points asked for before a lone leader knows them
+	history   history
 }
 
 // CoreConfig is what a core starts from.
@@ -93,7 +94,13 @@ func NewCore(c CoreConfig) (*Core, error) {
 	if err != nil {
 		return nil, err
 	}
-	core := &Core{raw: raw, id: c.ID}
+	last, err := c.Storage.LastIndex()
+	if err != nil {
+		return nil, err
+	}
+	core := &Core{raw: raw, id: c.ID, history: history{
+		storage: c.Storage, log: c.Logger, applied: c.Applied, last: last,
+	}}
 	core.setConf(conf)
 	return core, nil
 }
@@ -134,6 +141,7 @@ func (c *Core) Ready(out *Output) bool {
 				c.setConf(snap.GetMetadata().GetConfState())
 				c.restored = snap.GetMetadata().GetIndex()
 			}
+			c.history.noteAppend(m)
 			out.Appends = append(out.Appends, m)
 		case raft.LocalApplyThread:
 			if entries := m.GetEntries(); len(entries) > 0 {
@@ -275,8 +283,15 @@ func (c *Core) stepEarlyReads() {
 
 // Step takes a message of a peer, or a response of the log writer or the applier. Messages that do
 // not matter any more are no error; raft.ErrProposalDropped says that a peer's proposals were not
-// taken, as those of Propose.
+// taken, as those of Propose. A *DivergedError says that this member cannot go on.
 func (c *Core) Step(m *raftpb.Message) error {
+	if err := c.CheckHistory(m); err != nil {
+		return err
+	}
+	if c.history.boasts(m, c.raw.BasicStatus) {
+		return nil
+	}
+	c.history.noteStep(m)
 	if m.GetType() == raftpb.MsgReadIndex && !c.knowsReadPoint() {
 		c.addEarlyRead(m)
 		return nil
@@ -286,6 +301,11 @@ func (c *Core) Step(m *raftpb.Message) error {
 		return nil
 	}
 	return err
+}
+
+// CheckHistory is the part of Step that looks for a *DivergedError.
+func (c *Core) CheckHistory(m *raftpb.Message) error {
+	return c.history.check(m, c.raw.BasicStatus)
 }
 
 // Status is consensus seen from this member.

@@ -40,6 +40,11 @@ func (n *Node) Deliver(messages []*raftpb.Message) {
 			n.cfg.Logger.Warningf("dropped a message of type %v from %x: no peer may send it",
 				m.GetType(), m.GetFrom())
 		case m.GetType() == raftpb.MsgSnap:
+			n.call(func(c *Core) {
+				if err := c.CheckHistory(m); err != nil {
+					n.fatal(fmt.Errorf("raft: %w", err))
+				}
+			})
 			if n.cfg.Installer != nil {
 				n.cfg.Installer.Fetch(m)
 			}
