@@ -9,6 +9,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -118,12 +119,19 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// FreePort returns a loopback port on which nobody listens.
+// handedOut holds the ports that FreePort has returned: many are asked for before they are used.
+var handedOut sync.Map
+
+// FreePort returns a loopback port on which nobody listens now, each one once.
 func FreePort() (int, error) {
 	for range portAttempts {
 		port := firstPort + rand.IntN(lastPort-firstPort)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
+			continue
+		}
+		if _, used := handedOut.LoadOrStore(port, true); used {
+			_ = l.Close() // nothing was sent
 			continue
 		}
 		return port, l.Close()
