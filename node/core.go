@@ -303,6 +303,9 @@ func (c *Core) Step(m *raftpb.Message) error {
 	return err
 }
 
+// LastIndex is the end of the log once all that Ready has given is in it.
+func (c *Core) LastIndex() uint64 { return c.history.last }
+
 // CheckHistory is the part of Step that looks for a *DivergedError.
 func (c *Core) CheckHistory(m *raftpb.Message) error {
 	return c.history.check(m, c.raw.BasicStatus)

@@ -170,12 +170,10 @@ func (n *Node) handOut() {
 	for n.core.Ready(&out) {
 		n.noteStatus() // before what follows from it leaves this member
 		for _, m := range out.Appends {
-			if snap := m.GetSnapshot(); snap != nil { // comes before the message's entries
-				n.lastAppended = snap.GetMetadata().GetIndex()
+			if m.GetSnapshot() != nil {
 				n.installs++
 			}
-			if entries := m.GetEntries(); len(entries) > 0 {
-				n.lastAppended = entries[len(entries)-1].GetIndex()
+			if len(m.GetEntries()) > 0 {
 				n.unsynced.Add(1)
 				n.noteConf(m)
 			}

@@ -169,12 +169,10 @@ type Node struct {
 	ticks     int
 	installs  int // snapshots that were handed to the writer
 	held      []heldProposal
-	confIndex uint64 // before it is applied, no configuration change may be proposed
-	leader    uint64 // the last known
-	// lastAppended is the end of the log once all that was handed to the writer is in it.
-	lastAppended uint64
-	passed       map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
-	passing      time.Time       // when it tried last
+	confIndex uint64          // before it is applied, no configuration change may be proposed
+	leader    uint64          // the last known
+	passed    map[uint64]bool // to whom a leader with a hanging disk has tried to hand over
+	passing   time.Time       // when it tried last
 
 	began   time.Time
 	stop    chan struct{}
@@ -197,8 +195,6 @@ func Start(cfg Config) (_ *Node, err error) {
 		stop:     make(chan struct{}),
 		began:    cfg.Clock.Now(),
 		proposer: proposer{sequence: cfg.FirstSequence},
-
-		lastAppended: cfg.Log.LastIndex(),
 	}
 	n.wakeLoop, n.wakeWriter, n.wakeApplier = newSignal(), newSignal(), newSignal()
 	n.reads = newReadQueue(cfg.RequestTimeout, cfg.ID, cfg.FirstSequence)

@@ -82,7 +82,7 @@ func (n *Node) beginReads(now time.Time) {
 	if len(q.round) > 0 {
 		s := n.core.Status()
 		q.context++
-		q.begun, q.asked, q.last, q.term = true, now, n.lastAppended, s.Term
+		q.begun, q.asked, q.last, q.term = true, now, n.core.LastIndex(), s.Term
 	}
 }
 
@@ -102,7 +102,7 @@ func (n *Node) stepReads(now time.Time, more bool) {
 	case s.IsLeader && s.Term == q.term && s.Commit > last:
 		q.ready = append(q.ready, readyRead{s.Commit, q.round})
 		q.round = nil
-	case q.begun && s.IsLeader && (more || n.lastAppended > q.last):
+	case q.begun && s.IsLeader && (more || n.core.LastIndex() > q.last):
 		// The entry under way will tell.
 	case q.begun:
 		n.askRead(now)
