@@ -44,6 +44,8 @@ const (
 	formatFile    = "FORMAT"
 	lockFile      = "LOCK"
 	restoringFile = "RESTORING"
+	revlogDir     = "revlog"
+	checkpointDir = "checkpoint"
 	// walLockFile is held in a raft log's directory that is not below the data directory.
 	walLockFile = "WAL.LOCK"
 	formatText  = "cairn data "
@@ -79,8 +81,8 @@ type Dir struct {
 
 // WAL, Revlog, Checkpoint and Tmp are the directories of the parts.
 func (d *Dir) WAL() string        { return d.wal }
-func (d *Dir) Revlog() string     { return filepath.Join(d.Root, "revlog") }
-func (d *Dir) Checkpoint() string { return filepath.Join(d.Root, "checkpoint") }
+func (d *Dir) Revlog() string     { return filepath.Join(d.Root, revlogDir) }
+func (d *Dir) Checkpoint() string { return filepath.Join(d.Root, checkpointDir) }
 func (d *Dir) Tmp() string        { return filepath.Join(d.Root, "tmp") }
 
 // Open locks a data directory; it is made if it does not exist or is empty. walDir is "" for the
@@ -289,7 +291,7 @@ func inspect(fs vfs.FS, root string) (kind, error) {
 			name == formatFile+tmpSuffix || name == restoringFile+tmpSuffix ||
 			name == "fixtures" // etcd's --auto-tls keeps certificates there
 	})
-	if slices.Contains(names, "revlog") || slices.Contains(names, "checkpoint") {
+	if slices.Contains(names, revlogDir) || slices.Contains(names, checkpointDir) {
 		return empty, fmt.Errorf("%w: %s has a member's data, but its file %s is gone; %s",
 			ErrDamaged, root, formatFile, remedy.Replace)
 	}

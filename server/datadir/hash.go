@@ -117,8 +117,8 @@ func (d *Dir) replay(img *state.Image, m *state.Machine) (err error) {
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	if last := w.LastIndex(); last < img.Index {
-		return fmt.Errorf("%w: the raft log in %s ends at entry %d, the checkpoint at %d; restore "+
-			"the member from a backup", ErrDamaged, d.WAL(), last, img.Index)
+		return fmt.Errorf("%w: the raft log in %s ends at entry %d, the checkpoint at %d; %s",
+			ErrDamaged, d.WAL(), last, img.Index, remedy.Replace)
 	}
 	commit := min(w.HardState().GetCommit(), w.LastIndex())
 	if slices.Equal(img.Conf.GetVoters(), []uint64{img.Local}) {
