@@ -39,13 +39,13 @@ type rig struct {
 	fatal   chan error
 }
 
-func openRig(fs vfs.FS, sequence uint64) (*rig, error) {
+// openFiles opens the first of some members on its files, without a node.
+func openFiles(fs vfs.FS, members ...member.Member) (*rig, error) {
 	w, err := wal.Open(fs, "wal", wal.Options{SegmentBytes: 64 << 10})
 	if err != nil {
 		return nil, err
 	}
-	set := member.NewSet(9, []member.Member{{ID: self, PeerURLs: []string{"http://a"}}})
-	img := state.NewImage(self, set)
+	img := state.NewImage(self, member.NewSet(9, members))
 	if w.LastIndex() == 0 {
 		if err := w.Reset(img.Index, img.Term); err != nil {
 			return nil, err
@@ -60,11 +60,19 @@ func openRig(fs vfs.FS, sequence uint64) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{machine: state.New(self, img, store), wal: w, log: l, fatal: make(chan error, 1)}
+	machine := state.New(self, img, store)
+	return &rig{machine: machine, wal: w, log: l, fatal: make(chan error, 1)}, nil
+}
+
+func openRig(fs vfs.FS, sequence uint64) (*rig, error) {
+	r, err := openFiles(fs, member.Member{ID: self, PeerURLs: []string{"http://a"}})
+	if err != nil {
+		return nil, err
+	}
 	r.node, err = Start(Config{
 		ID: self, TickInterval: 10 * time.Millisecond, ElectionTicks: 10,
 		RequestTimeout: 10 * time.Second, FirstSequence: sequence,
-		Log: w, Machine: r.machine, Clock: clock.Real(),
+		Log: r.wal, Machine: r.machine, Clock: clock.Real(),
 		Logger: &raft.DefaultLogger{Logger: log.New(io.Discard, "", 0)},
 		Fatal:  func(err error) { r.fatal <- err }, Divided: sequence&divided != 0,
 	})

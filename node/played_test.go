@@ -10,8 +10,6 @@ import (
 	"github.com/cairnkv/cairn/clock"
 	"github.com/cairnkv/cairn/command"
 	"github.com/cairnkv/cairn/member"
-	"github.com/cairnkv/cairn/mvcc"
-	"github.com/cairnkv/cairn/revlog"
 	"github.com/cairnkv/cairn/state"
 	"github.com/cairnkv/cairn/vfs"
 	"github.com/cairnkv/cairn/wal"
@@ -58,19 +56,9 @@ func (l *heldLog) Append(hs *raftpb.HardState, entries []*raftpb.Entry) error {
 // play starts member 1 of these on its files.
 func play(t *testing.T, fs vfs.FS, hold chan struct{}, members ...member.Member) *played {
 	t.Helper()
-	w, err := wal.Open(fs, "wal", wal.Options{SegmentBytes: 64 << 10})
+	r, err := openFiles(fs, members...)
 	must(t, err)
-	img := state.NewImage(self, member.NewSet(9, members))
-	if w.LastIndex() == 0 {
-		must(t, w.Reset(img.Index, img.Term))
-	}
-	small := revlog.Options{SegmentBytes: revlog.MinSegmentBytes}
-	l, err := revlog.Open(fs, "revlog", small, img.Mark)
-	must(t, err)
-	store, err := mvcc.Open(l, img.Rev, img.CompactRev)
-	must(t, err)
-	r := &rig{machine: state.New(self, img, store), wal: w, log: l, fatal: make(chan error, 1)}
-	p := &played{rig: r, t: t, log: &heldLog{w, hold}}
+	p := &played{rig: r, t: t, log: &heldLog{r.wal, hold}}
 	r.node, err = Start(Config{
 		ID: self, TickInterval: time.Hour, ElectionTicks: 10, RequestTimeout: time.Minute,
 		FirstSequence: 1 << 32, Log: p.log, Machine: r.machine, Clock: clock.Real(),
